@@ -1,0 +1,48 @@
+# One command each: `make demo`, `make test`, `make bench`, `make lock`, `make lint`.
+# uv is used when it is on the machine, pip otherwise. Every install is pinned with hashes by a committed lock.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+# Compiled bytecode halves the start of every process here; an inherited setting must not switch it off.
+unexport PYTHONDONTWRITEBYTECODE
+unexport PYTHONPATH
+unexport VIRTUAL_ENV
+
+.PHONY: help demo test bench lock lint clean
+
+help:
+	@echo "make demo   the main job on recorded BTC/USDT bars: result on the terminal, report as HTML"
+	@echo "make test   every test, with coverage"
+	@echo "make bench  the benchmarks, as tables with ratios"
+	@echo "make lint   ruff"
+	@echo "make lock   pin the dependencies of setup.py again"
+	@echo "make clean  remove the virtual environment and the demo's data"
+
+demo: $(VENV)/.runtime
+	@$(VENV)/bin/cryptai demo
+
+test: $(VENV)/.test
+	@$(PY) -m pytest --cov --cov-report=term
+
+bench: $(VENV)/.bench
+	@$(PY) -m benchmarks
+
+lint: $(VENV)/.test
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+$(VENV)/.runtime: requirements.lock setup.py
+	@sh bin/install $(VENV) requirements.lock && touch $@
+
+$(VENV)/.test: requirements-test.lock setup.py
+	@sh bin/install $(VENV) requirements-test.lock && touch $@ $(VENV)/.runtime
+
+$(VENV)/.bench: requirements-bench.lock setup.py
+	@sh bin/install $(VENV) requirements-bench.lock && touch $@ $(VENV)/.runtime $(VENV)/.test
+
+lock:
+	@sh bin/lock
+
+clean:
+	@rm -rf $(VENV) .cryptai

@@ -1,0 +1,9 @@
+"""Backtests, pure: the engine, costs, metrics and what is drawn from them.
+
+Signals come from `strategy`; reading and writing tables is done by `orchestration`. Numba, Plotly and matplotlib are imported
+by the functions that use them, so importing this package stays cheap.
+"""
+
+from cryptai_pipelines.backtest.simulation import SimulationResult, simulate
+
+__all__ = ["SimulationResult", "simulate"]

@@ -1,0 +1,55 @@
+"""What a report of a backtest holds, and putting it on disk. How it looks is in `report_page` and `report_charts`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from cryptai_pipelines.backtest.parameters import EngineParameters
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of one report.
+
+    title: such as `BTC-USDT 1h trend_rsi_macd`. prices, equity: by UTC time, ascending, bars or days; the last equity is
+    after closing the open position. trades: `records.trades_frame`. metrics, optimistic: `metrics.summary` of both books.
+    quality: what is known of the data, label to value, such as gaps, missing bars, filled bars, quarantined rows.
+    provenance: label to value, such as series, code version, coverage revision, trades_sha256. simulated: not a real market.
+    """
+
+    title: str
+    prices: pd.Series
+    equity: pd.Series
+    trades: pd.DataFrame
+    metrics: Mapping[str, float]
+    optimistic: Mapping[str, float]
+    parameters: EngineParameters
+    quality: Mapping[str, object]
+    provenance: Mapping[str, object]
+    simulated: bool = False
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the page to `path` (its folder is made): complete or not at all, also when two processes write at once. OSError
+    when the disk will not have it."""
+    from cryptai_pipelines.backtest.report_page import render
+
+    page = render(report)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(page)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(unfinished, 0o644)
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise

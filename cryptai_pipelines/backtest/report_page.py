@@ -1,0 +1,199 @@
+"""The HTML page of a report: one file, no network. What the charts show is in `report_charts`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.backtest.report import Report
+from cryptai_pipelines.backtest.report_charts import figures
+from cryptai_pipelines.backtest.report_style import STYLE
+
+_TRADES_SHOWN = 1_000
+# Nothing may be fetched, whatever stands in the page. Plotly writes styles, and some of its traces make functions from text.
+_POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
+
+_SHARES = {
+    "total_return": "Total return",
+    "buy_and_hold_return": "Buy and hold",
+    "cagr": "CAGR",
+    "volatility": "Volatility, yearly",
+    "max_drawdown": "Maximum drawdown",
+    "var_95": "Value at risk 95 %, per period",
+    "win_rate": "Win rate",
+    "exposure": "Exposure",
+    "ambiguous_share": "Ambiguous trades, share",
+}
+_NUMBERS = {
+    "sharpe": "Sharpe ratio",
+    "sortino": "Sortino ratio",
+    "profit_factor": "Profit factor",
+    "average_win": "Average win",
+    "average_loss": "Average loss",
+    "expectancy": "Expectancy per trade",
+    "fees_paid": "Fees paid",
+    "final_equity": "Final equity",
+    "trade_count": "Trades",
+    "ambiguous_count": "Ambiguous trades",
+    "periods_per_year": "Periods per year",
+}
+_HEADLINE = ("total_return", "buy_and_hold_return", "sharpe", "max_drawdown", "win_rate", "trade_count")
+_ORDER = (
+    *("total_return", "buy_and_hold_return", "cagr", "volatility", "sharpe", "sortino", "max_drawdown", "var_95"),
+    *("trade_count", "win_rate", "profit_factor", "average_win", "average_loss", "expectancy", "exposure", "fees_paid"),
+    *("final_equity", "ambiguous_count", "ambiguous_share", "periods_per_year"),
+)
+
+
+def render(report: Report) -> str:
+    """The page as text: charts, metrics with their ambiguity interval, months, trades, assumptions, data quality, provenance.
+    Everything it needs is inside it, and everything that came from outside is escaped."""
+    from plotly.offline import get_plotlyjs
+
+    mark = '<p class="mark">Simulated market: these prices were never traded.</p>' if report.simulated else ""
+    charts = "".join(
+        f'<section><h2>{title}</h2><div class="chart {key}" id="{key}" role="img" aria-label="{title}"></div></section>'
+        for key, title in (("price", "Price and fills"), ("equity", "Equity"), ("drawdown", "Drawdown"))
+    )
+    body = (
+        f"<header><h1>{escape(report.title)}</h1><p>{_span(report.equity)}</p>{mark}{_headline(report.metrics)}</header>"
+        f"{charts}"
+        f"<section><h2>Metrics</h2>{_metrics(report)}</section>"
+        f"<section><h2>Months</h2>{_months(report.equity, report.parameters.initial_capital)}</section>"
+        f'<div class="pair"><section><h2>Assumptions</h2>{_pairs(_assumptions(report))}</section>'
+        f"<section><h2>Data quality</h2>{_pairs(report.quality)}</section>"
+        f"<section><h2>Provenance</h2>{_pairs(report.provenance)}</section></div>"
+        f"<section><h2>Trades</h2>{_trades(report.trades)}</section>"
+    )
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(report.title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
+        f"<body><main>{body}</main><script>{_drawing(report)}</script></body></html>"
+    )
+
+
+def monthly_returns(equity: pd.Series, initial_capital: float) -> pd.DataFrame:
+    """Return of each UTC month as a share: a row per year, columns 1 to 12 and `year`; NaN for months without a row."""
+    if not len(equity):
+        return pd.DataFrame(columns=[*range(1, 13), "year"], dtype="float64")
+    months = equity.groupby([equity.index.year, equity.index.month]).last()
+    table = (months / months.shift(1, fill_value=initial_capital) - 1).unstack().reindex(columns=range(1, 13))
+    years = equity.groupby(equity.index.year).last()
+    return table.assign(year=years / years.shift(1, fill_value=initial_capital) - 1)
+
+
+def _span(equity: pd.Series) -> str:
+    if not len(equity):
+        return "No bars."
+    first, last = (equity.index[row].strftime("%Y-%m-%d %H:%M") for row in (0, -1))
+    return f"{first} to {last} UTC, {len(equity):,} points"
+
+
+def _headline(metrics: Mapping[str, float]) -> str:
+    cards = (f"<div><dt>{_label(name)}</dt><dd>{_shown(name, metrics[name])}</dd></div>" for name in _HEADLINE)
+    return f'<dl class="cards">{"".join(cards)}</dl>'
+
+
+def _metrics(report: Report) -> str:
+    rows = (
+        (_label(name), _shown(name, report.metrics[name]), _shown(name, report.optimistic[name])) for name in _ORDER
+    )
+    note = (
+        "A bar that touches both target and stop does not say which came first. Pessimistic counts it as the stop, optimistic "
+        "as the target; the truth lies between them."
+    )
+    return _table(("", "pessimistic", "optimistic"), rows) + f"<p>{note}</p>"
+
+
+def _months(equity: pd.Series, initial_capital: float) -> str:
+    table = monthly_returns(equity, initial_capital)
+    names = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Year")
+    rows = "".join(
+        f"<tr><th>{year}</th>{''.join(_heat(value) for value in row)}</tr>"
+        for year, row in zip(table.index, table.to_numpy(), strict=True)
+    )
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return f'<div class="scroll"><table class="heat"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _heat(value: float) -> str:
+    if math.isnan(value):
+        return "<td></td>"
+    color = "26,127,75" if value > 0 else "179,55,47"
+    return f'<td style="background:rgba({color},{min(abs(value) / 0.2, 1) * 0.6:.2f})">{value * 100:.1f}</td>'
+
+
+def _assumptions(report: Report) -> dict[str, object]:
+    p = report.parameters
+    return {
+        "Start capital": f"{p.initial_capital:,.2f}",
+        "Share of equity per position": f"{p.size:.0%}",
+        "Target": f"{p.take_profit:.2%} above the open of entry",
+        "Stop": f"{p.stop_loss:.2%} below the open of entry",
+        "Fee": f"{p.fee_rate:.3%} of the notional, each side",
+        "Slippage": f"{p.slippage_bps:g} basis points, each fill, adverse",
+        "Entry": "at the open of the bar after the signal; cancelled when that bar cannot be traded",
+        "Gaps": "an open beyond a level fills at the open",
+        "Both levels in one bar": "the stop",
+        "Filled bars and bars without volume": "no fills",
+        "Positions": "long, one at a time",
+    }
+
+
+def _trades(trades: pd.DataFrame) -> str:
+    shown = trades.iloc[-_TRADES_SHOWN:]
+    rows = (
+        (
+            *(f"{time:%Y-%m-%d %H:%M}" for time in (trade.entry_ts, trade.exit_ts)),
+            f"{trade.entry_price:,.6g}" if trade.entry_price < 1 else f"{trade.entry_price:,.2f}",
+            f"{trade.exit_price:,.6g}" if trade.exit_price < 1 else f"{trade.exit_price:,.2f}",
+            escape(str(trade.exit_reason).replace("_", " ")) + (" (ambiguous)" if trade.ambiguous else ""),
+            f"{trade.quantity:,.6g}",
+            f"{trade.fees:,.2f}",
+            f"{trade.pnl:,.2f}",
+            f"{trade.return_pct:.2%}",
+        )
+        for trade in shown.itertuples()
+    )
+    head = ("entry (UTC)", "exit (UTC)", "entry price", "exit price", "reason", "quantity", "fees", "profit", "return")
+    more = f"<p>The last {len(shown):,} of {len(trades):,} trades.</p>" if len(trades) > len(shown) else ""
+    return more + (_table(head, rows) if len(trades) else "<p>No trades.</p>")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Cells are HTML already."""
+    titles = "".join(f"<th>{title}</th>" for title in head)
+    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return "<dl>" + "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in values.items()) + "</dl>"
+
+
+def _label(name: str) -> str:
+    return escape((_SHARES | _NUMBERS)[name])
+
+
+def _shown(name: str, value: float) -> str:
+    if np.isnan(value):
+        return "not defined"
+    if np.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if name in _SHARES:
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if name in ("trade_count", "ambiguous_count", "periods_per_year") else f"{value:,.2f}"
+
+
+def _drawing(report: Report) -> str:
+    # "<" never stands in the data, so nothing in it can end the script.
+    data = json.dumps(figures(report), allow_nan=False).replace("<", "\\u003c")
+    options = '{responsive:true,displaylogo:false,modeBarButtonsToRemove:["lasso2d","select2d"]}'
+    return f"for(const [id,f] of Object.entries({data}))Plotly.newPlot(id,f.data,f.layout,{options});"

@@ -1,0 +1,59 @@
+"""`cryptai backtest`: a strategy on stored bars with parameters of one's own; each distinct set of them is a logged trial."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from cryptai_pipelines.cli.output import print_json, say
+from cryptai_pipelines.cli.progress import shown_progress
+from cryptai_pipelines.cli.results import print_backtest
+from cryptai_pipelines.cli.selection import EndOption, JsonOption, StartOption, chosen_window, run_name
+from cryptai_pipelines.market.series import Series, parse_symbol
+from cryptai_pipelines.market.timeframe import parse_timeframe
+from cryptai_pipelines.orchestration.chain.steps import engine_parameters, strategy_parameters
+from cryptai_pipelines.orchestration.store import open_store
+from cryptai_pipelines.orchestration.trial import run_trial
+from cryptai_pipelines.settings import load_settings
+
+
+def backtest(
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTC-USDT.")],
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
+    strategy: Annotated[str, typer.Option(help="The strategy's name.")] = "trend_rsi_macd",
+    start: StartOption = None,
+    end: EndOption = None,
+    capital: Annotated[float | None, typer.Option(help="Start capital in the quote currency.")] = None,
+    take_profit: Annotated[float | None, typer.Option(help="Target as a share of the entry price, such as 0.15.")] = None,
+    stop_loss: Annotated[float | None, typer.Option(help="Stop as a share of the entry price, such as 0.08.")] = None,
+    min_risk_reward: Annotated[float | None, typer.Option(help="Least reward to risk after costs.")] = None,
+    fee_rate: Annotated[float | None, typer.Option(help="Fee per side as a share of the notional.")] = None,
+    slippage_bps: Annotated[float | None, typer.Option(help="Slippage per side in basis points.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Simulate the strategy on the stored bars of a series, print the metrics and write the report."""
+    series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
+    given = {
+        "initial_capital": capital,
+        "take_profit": take_profit,
+        "stop_loss": stop_loss,
+        "min_risk_reward": min_risk_reward,
+        "fee_rate": fee_rate,
+        "slippage_bps": slippage_bps,
+    }
+    settings = load_settings()
+    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    engine, rules = engine_parameters(settings), strategy_parameters(settings)
+    window = chosen_window(start, end)
+    with open_store(settings) as store, shown_progress() as on_progress:
+        result: dict[str, Any] = run_trial(
+            store.database, settings, series, strategy, rules, engine, window, run_name("backtest"), on_progress
+        )
+    if json:
+        print_json(result)
+        return
+    print_backtest(result)
+    say(f"report: {result['report']}")
+
+

@@ -1,0 +1,84 @@
+"""`cryptai doctor`: is this machine able to run the project, and if not, what is to be done."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from cryptai_pipelines.cli.output import print_json
+from cryptai_pipelines.cli.up import refuse_taken_port
+from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.orchestration.store import open_store, open_venue
+from cryptai_pipelines.settings import Settings, load_settings
+from cryptai_pipelines.sources.errors import SourceError
+
+_NEEDED_FREE_BYTES = 2 * 1024**3
+
+
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not call the venue.")] = False,
+) -> None:
+    """Check Python, disk, database, port and venue; exit code 1 when one of them is not fit."""
+    settings = load_settings()
+    checks: dict[str, Callable[[Settings], str]] = {
+        "python": _python,
+        "disk": _disk,
+        "database": _database,
+        "port": _port,
+    }
+    if not offline:
+        checks["venue"] = _venue
+    findings = [_examine(name, check, settings) for name, check in checks.items()]
+    healthy = all(finding["ok"] for finding in findings)
+    if json:
+        print_json({"healthy": healthy, "checks": findings})
+    else:
+        for finding in findings:
+            typer.echo(f"{'ok  ' if finding['ok'] else 'FAIL'} {finding['check']:9} {finding['detail']}")
+    raise typer.Exit(0 if healthy else 1)
+
+
+def _examine(name: str, check: Callable[[Settings], str], settings: Settings) -> dict[str, object]:
+    try:
+        return {"check": name, "ok": True, "detail": check(settings)}
+    except (CryptaiError, SourceError, OSError) as error:
+        return {"check": name, "ok": False, "detail": " ".join(str(error).split())}
+
+
+def _python(_: Settings) -> str:
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        raise CryptaiError(f"Python {platform.python_version()} is not supported; accepted: 3.11, 3.12, 3.13")
+    return f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _disk(settings: Settings) -> str:
+    settings.home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(settings.home).free
+    if free < _NEEDED_FREE_BYTES:
+        raise CryptaiError(f"{free / 1024**3:.1f} GiB free under {settings.home}; at least 2 GiB are needed")
+    return f"{free / 1024**3:.0f} GiB free under {settings.home}"
+
+
+def _database(settings: Settings) -> str:
+    from cryptai_pipelines.storage.schema import current_revision
+
+    with open_store(settings) as store:
+        kind = "embedded" if store.bin_path else "yours"
+        return f"PostgreSQL {store.database.server_version()} ({kind}), schema revision {current_revision(store.database)}"
+
+
+def _port(_: Settings) -> str:
+    refuse_taken_port(3000)
+    return "3000 on 127.0.0.1 is free for the Dagster UI"
+
+
+def _venue(settings: Settings) -> str:
+    told = format_time(open_venue(settings).server_time())
+    return f"{settings.exchange} at {settings.binance_url} answers; its time is {told}"

@@ -1,0 +1,79 @@
+"""Progress of long work: a bar with rate and time left on a terminal, plain lines at most every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from cryptai_pipelines.cli.output import say, stderr
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress
+from cryptai_pipelines.orchestration.chain.outcome import Progress as Step
+
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextmanager
+def shown_progress() -> Iterator[OnProgress]:
+    """A callback that shows each step of each series; safe to call from several threads."""
+    if stderr.is_terminal:
+        with _bars() as bars:
+            yield _on_bars(bars)
+    else:
+        yield _on_lines()
+
+
+def _bars() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[bars]:,} bars"),
+        TextColumn("{task.fields[rate]:,.0f} bars/s"),
+        TimeRemainingColumn(),
+        console=stderr,
+    )
+
+
+def _on_bars(bars: Progress) -> OnProgress:
+    tasks: dict[tuple[str, Series], tuple[TaskID, float]] = {}
+    lock = threading.Lock()
+
+    def show(step: Step) -> None:
+        with lock:
+            key = (step.asset, step.series)
+            if key not in tasks:
+                task = bars.add_task(f"{step.series} {step.asset}", total=step.total, bars=0, rate=0.0)
+                tasks[key] = (task, time.monotonic())
+            task, began = tasks[key]
+            rate = step.bars / max(time.monotonic() - began, 1e-3)
+            bars.update(task, completed=step.done, total=step.total, bars=step.bars, rate=rate)
+
+    return show
+
+
+def _on_lines() -> OnProgress:
+    last: dict[tuple[str, Series], float] = {}
+    began: dict[tuple[str, Series], float] = {}
+    lock = threading.Lock()
+
+    def show(step: Step) -> None:
+        now = time.monotonic()
+        with lock:
+            key = (step.asset, step.series)
+            start = began.setdefault(key, now)
+            finished = step.done >= step.total
+            if now - last.get(key, start) < _SECONDS_BETWEEN_LINES and not finished:
+                return
+            last[key] = now
+        share = 100 * step.done / step.total if step.total else 100
+        elapsed = now - start
+        rate = f", {step.bars / elapsed:,.0f} bars/s" if elapsed > 0 else ""
+        left = f", {elapsed * (step.total - step.done) / step.done:.0f} s left" if 0 < step.done < step.total else ""
+        say(f"{step.series} {step.asset}: {share:.0f} %, {step.bars:,} bars{rate}{left}")
+
+    return show

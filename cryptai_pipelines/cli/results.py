@@ -1,0 +1,108 @@
+"""What is stored of a series and what came out of it, as plain data and as tables on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cryptai_pipelines.backtest.metrics import METRICS
+from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.storage import backtests, coverage, quality_log
+from cryptai_pipelines.storage.database import Database
+
+_PERCENT = ("total_return", "optimistic_total_return", "buy_and_hold_return", "cagr", "volatility", "max_drawdown", "var_95")
+_SHARES = ("win_rate", "exposure", "ambiguous_share")
+
+
+def stored_series(database: Database, venue: str, series: Series) -> dict[str, Any]:
+    """Bars, gaps, completeness and quarantine of one series."""
+    covered = coverage.read_coverage(database, venue, series)
+    months = quality_log.read_findings(database, series, "completeness")
+    gaps = quality_log.read_findings(database, series, "gap")
+    expected, bars = (sum(getattr(month, name) or 0 for month in months) for name in ("expected", "received"))
+    quarantined = quality_log.count_quarantined(database, venue, series)
+    return {
+        "symbol": series.symbol,
+        "timeframe": series.timeframe.code,
+        "source": venue,
+        "bars": bars,
+        "expected_bars": expected,
+        "missing_bars": sum(gap.missing or 0 for gap in gaps),
+        "gaps": len(gaps),
+        "completeness": bars / expected if expected else None,
+        "quarantined": quarantined,
+        "first_bar": None if covered.first_ts is None else format_time(covered.first_ts),
+        "last_bar": None if covered.last_ts is None else format_time(covered.last_ts),
+        "covered_until": None if covered.covered is None else format_time(covered.covered.end_ms),
+    }
+
+
+def backtest_result(database: Database, series: Series, trial: Trial) -> dict[str, Any] | None:
+    """The stored result of a trial, or None."""
+    found = backtests.read_backtest(database, trial.strategy, series, trial.config)
+    if found is None:
+        return None
+    identity, header = found
+    return {
+        "backtest_id": identity,
+        "strategy": header.strategy,
+        "symbol": series.symbol,
+        "timeframe": series.timeframe.code,
+        "first_bar": None if header.first_ts is None else format_time(header.first_ts),
+        "last_bar": None if header.last_ts is None else format_time(header.last_ts),
+        "bars": header.bars,
+        "trade_count": header.trade_count,
+        "ambiguous_count": header.ambiguous_count,
+        "trades_sha256": header.trades_sha256,
+        "metrics": dict(header.metrics),
+    }
+
+
+def print_series(told: Sequence[Mapping[str, Any]]) -> None:
+    """One table row per series."""
+    table = Table("series", "bars", "new", "gaps", "missing", "complete", "quarantined", "first", "last")
+    for one in told:
+        complete = "" if one["completeness"] is None else f"{100 * one['completeness']:.2f} %"
+        reasons = ", ".join(f"{count} {rule}" for rule, count in one["quarantined"].items()) or "0"
+        table.add_row(
+            f"{one['symbol']} {one['timeframe']}",
+            f"{one['bars']:,}",
+            f"{one.get('validated_rows_written', 0):,}",
+            str(one["gaps"]),
+            f"{one['missing_bars']:,}",
+            complete,
+            reasons,
+            one["first_bar"] or "",
+            one["last_bar"] or "",
+        )
+    _print(table)
+
+
+def print_backtest(result: Mapping[str, Any]) -> None:
+    """The metrics of one result, one per line."""
+    table = Table("metric", "value", title=f"{result['strategy']} on {result['symbol']} {result['timeframe']}")
+    shown = dict.fromkeys((*METRICS, *result["metrics"]))
+    for name in shown:
+        if name in result["metrics"]:
+            table.add_row(name, _formatted(name, result["metrics"][name]))
+    _print(table)
+
+
+def _formatted(name: str, value: float | None) -> str:
+    if value is None:
+        return "not defined"
+    if name in _PERCENT or name in _SHARES:
+        return f"{100 * value:,.2f} %"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
+
+
+def _print(table: Table) -> None:
+    # Off a terminal nothing may be cut: whoever reads it may be a file.
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table)

@@ -1,0 +1,51 @@
+"""Which series a command is about, from its arguments and the settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cryptai_pipelines.market.clock import parse_time
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series, parse_symbol
+from cryptai_pipelines.market.timeframe import parse_timeframe
+from cryptai_pipelines.settings import Settings
+
+SymbolsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="Such as BTC-USDT.")]
+TimeframesOption = Annotated[
+    list[str] | None, typer.Option("--timeframe", "-t", help="1m 5m 15m 30m 1h 4h 1d 1w; may be given several times.")
+]
+StartOption = Annotated[str | None, typer.Option(help="From this open time on (ISO 8601, UTC).")]
+EndOption = Annotated[str | None, typer.Option(help="Up to this open time, exclusive (ISO 8601, UTC).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+_FAR_FUTURE_MS = 2**52
+
+
+def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | None, settings: Settings) -> list[Series]:
+    """Every named symbol on every named timeframe, each once; the configured ones for what is not named."""
+    slugs = [parse_symbol(symbol) for symbol in symbols or settings.symbols]
+    codes = [parse_timeframe(code) for code in timeframes or settings.timeframes]
+    return list(dict.fromkeys(Series(symbol, timeframe) for symbol in slugs for timeframe in codes))
+
+
+def chosen_window(start: str | None, end: str | None) -> Interval | None:
+    """The interval of `--start` and `--end`, None when neither is given; `BadInput` when it ends before it starts."""
+    if start is None and end is None:
+        return None
+    window = Interval(
+        0 if start is None else parse_time(start, "--start"),
+        _FAR_FUTURE_MS if end is None else parse_time(end, "--end"),
+    )
+    if window.end_ms <= window.start_ms:
+        raise BadInput(f"--end {end} is not after --start {start}; accepted: an end later than the start")
+    return window
+
+
+def run_name(command: str) -> str:
+    """How this process signs what it writes."""
+    return f"{command}-{os.getpid()}"

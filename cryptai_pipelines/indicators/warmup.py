@@ -1,0 +1,60 @@
+"""How many bars of the past an indicator needs: the derivations behind every declared warm-up. No indicator is named here.
+
+An indicator with a finite window needs the rest of that window. A recursive one never forgets entirely; its warm-up is the
+number of bars after which what came before moves the value by less than `TOLERANCE`, relative.
+"""
+
+from __future__ import annotations
+
+import math
+
+TOLERANCE = 1e-9
+"""Largest relative difference from the value that an infinite past would give."""
+
+SWING = 1e3
+"""Margin: what is forgotten (a price, a range, a mean move) may have been this many times the present value."""
+
+LULL_BARS = 1_440
+"""Bars without a price change that a ratio of averages must survive: a day of minutes."""
+
+
+def window_bars(period: int) -> int:
+    """Bars before the first value of a function of the last `period` bars: exact, not a margin."""
+    return period - 1
+
+
+def settling_bars(decay: float) -> int:
+    """Steps after which an error that shrinks by `decay` per bar, 0 < decay < 1, is below tolerance.
+
+    Two runs of `y = decay * y + (1 - decay) * x` on the same input differ by `decay ** n` of their first difference, which is
+    at most `SWING` times the value: the smallest n with `decay ** n * SWING <= TOLERANCE`.
+    """
+    return math.ceil(math.log(TOLERANCE / SWING) / math.log(decay))
+
+
+def ema_bars(period: int) -> int:
+    """Exponential mean with alpha = 2 / (period + 1), seeded by the plain mean of its first `period` bars."""
+    return window_bars(period) + settling_bars(1 - 2 / (period + 1))
+
+
+def wilder_bars(period: int) -> int:
+    """Wilder's mean, alpha = 1 / period, of changes or true ranges, of which a first bar has none: one more than for levels."""
+    return period + settling_bars(1 - 1 / period)
+
+
+def rsi_bars(period: int) -> int:
+    """Wilder's means of gains and of losses, as a ratio.
+
+    Without a price change both means shrink alike and their ratio keeps what it was, however long ago: a run of equal closes
+    forgets nothing. The warm-up therefore spans `LULL_BARS` of them on top. After a longer run the movement before it is out
+    of reach, and the value is that of a series that never moved.
+    """
+    return wilder_bars(period) + LULL_BARS
+
+
+def macd_bars(slow_period: int, signal_period: int) -> int:
+    """An exponential mean (the signal) of a difference of two, of which the slower settles last.
+
+    Once the slow mean has settled the signal's input is right, and the signal forgets what it saw before as any mean does.
+    """
+    return ema_bars(slow_period) + ema_bars(signal_period)

@@ -1,0 +1,31 @@
+"""Half-open intervals of time and the gaps between open times. What a gap means is judged in `quality`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from cryptai_pipelines.market.timeframe import Timeframe
+
+
+class Interval(NamedTuple):
+    """`[start_ms, end_ms)`, epoch milliseconds, UTC."""
+
+    start_ms: int
+    end_ms: int
+
+
+def missing_opens(ts_ms: np.ndarray, timeframe: Timeframe, within: Interval) -> np.ndarray:
+    """Open times of the grid in `within` that are not in `ts_ms` (int64, any order), ascending."""
+    return np.setdiff1d(timeframe.opens(*within), np.asarray(ts_ms, dtype=np.int64), assume_unique=False)
+
+
+def runs(opens: np.ndarray, timeframe: Timeframe) -> list[Interval]:
+    """Maximal runs of consecutive open times as intervals; `opens` is ascending and on the grid."""
+    if not len(opens):
+        return []
+    breaks = np.flatnonzero(np.diff(opens) != timeframe.ms)
+    starts = opens[np.concatenate(([0], breaks + 1))]
+    ends = opens[np.concatenate((breaks, [len(opens) - 1]))] + timeframe.ms
+    return [Interval(int(start), int(end)) for start, end in zip(starts, ends, strict=True)]

@@ -1,0 +1,69 @@
+"""Reading ahead: the next pages are fetched while the last ones are written. Nothing about bars is known here."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def prefetched(items: Iterable[Item], depth: int) -> Iterator[Item]:
+    """The same items in the same order, at most `depth` of them fetched ahead by one thread of its own.
+
+    An error of `items` is raised here after the items before it. Leaving early stops the thread at its next item.
+    """
+    ready: queue.Queue[tuple[bool, object]] = queue.Queue(maxsize=depth)
+    abandoned = threading.Event()
+
+    def offer(entry: tuple[bool, object]) -> bool:
+        while not abandoned.is_set():
+            try:
+                ready.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            for item in items:
+                if not offer((True, item)):
+                    return
+            offer((False, None))
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to the consumer and is raised there
+            offer((False, error))
+
+    reader = threading.Thread(target=read, name="prefetch", daemon=True)
+    reader.start()
+    try:
+        while True:
+            is_item, value = ready.get()
+            if is_item:
+                yield value  # type: ignore[misc]
+            elif value is None:
+                return
+            else:
+                raise value  # type: ignore[misc]
+    finally:
+        abandoned.set()
+        reader.join(timeout=60)
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of up to `size` consecutive items. An error of `items` is raised after the items before it were given out."""
+    batch: list[Item] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except Exception:  # whatever it is, what came before it is good and must not be lost
+        if batch:
+            yield batch
+        raise
+    if batch:
+        yield batch

@@ -1,0 +1,102 @@
+"""The picture and the report of a result as files. What they show and how they look lives in `backtest`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cryptai_pipelines.backtest.engine import EngineState
+from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
+from cryptai_pipelines.backtest.picture import equity_png
+from cryptai_pipelines.backtest.report import Report, write_report
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
+from cryptai_pipelines.storage.backtests import BacktestHeader
+from cryptai_pipelines.storage.database import Database
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where the files of one result are."""
+
+    report: Path
+    picture: Path
+
+    @property
+    def exist(self) -> bool:
+        """Are both there?"""
+        return self.report.is_file() and self.picture.is_file()
+
+
+def files_of(folder: Path, series: Series, name: str) -> Published:
+    """The paths of the result called `name`, such as the strategy's name, whether or not they exist yet."""
+    stem = f"{series.symbol}_{series.timeframe.code}_{name}"
+    return Published(folder / f"{stem}.html", folder / f"{stem}.png")
+
+
+def publish(
+    database: Database, venue: str, series: Series, identity: int, header: BacktestHeader, settled: EngineState, to: Published
+) -> None:
+    """Render and replace both files; each is complete or untouched."""
+    daily = backtests.read_daily(database, identity)
+    title = f"{series} {header.strategy}"
+    simulated = symbols.is_simulated(database, venue, series.symbol)
+    report = Report(
+        title=title,
+        prices=market_data.read_daily_closes(database, series),
+        equity=daily["total_value"],
+        trades=backtests.read_trades(database, identity).reset_index(drop=True),
+        metrics={name: np.nan if value is None else float(value) for name, value in header.metrics.items()},
+        # The optimistic book has no days of its own: what needs them stays undefined rather than borrowed.
+        optimistic=summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True),
+        parameters=settled.parameters,
+        quality=_quality(database, venue, series),
+        provenance=_provenance(series, venue, header),
+        simulated=simulated,
+    )
+    write_report(report, to.report)
+    picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
+    _replace_file(to.picture, picture)
+
+
+def _quality(database: Database, venue: str, series: Series) -> dict[str, object]:
+    months = quality_log.read_findings(database, series, "completeness")
+    gaps = quality_log.read_findings(database, series, "gap")
+    expected, received = (sum(getattr(month, name) or 0 for month in months) for name in ("expected", "received"))
+    quarantined = quality_log.count_quarantined(database, venue, series)
+    return {
+        "bars": received,
+        "gaps": len(gaps),
+        "missing bars": sum(gap.missing or 0 for gap in gaps),
+        "completeness": f"{100 * received / expected:.3f} %" if expected else "not defined",
+        "quarantined": ", ".join(f"{count} {rule}" for rule, count in quarantined.items()) or "none",
+        "filled bars": 0,
+    }
+
+
+def _provenance(series: Series, venue: str, header: BacktestHeader) -> dict[str, object]:
+    return {
+        "series": str(series),
+        "source": venue,
+        "run": header.run_id,
+        "code version": header.code_version,
+        "coverage revision": header.coverage_revision,
+        "trades_sha256": header.trades_sha256,
+        "configuration": header.config,
+    }
+
+
+def _replace_file(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(unfinished, path)
+    except BaseException:
+        Path(unfinished).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,37 @@
+"""`technical_indicators`: the configured indicators of every validated bar, on canonical chunks. Formulas: `indicators`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
+from cryptai_pipelines.indicators.registry import IndicatorSpec
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.catalog import lineage_version
+from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
+from cryptai_pipelines.orchestration.chain.staleness import made_from
+from cryptai_pipelines.storage import derived, market_data
+from cryptai_pipelines.storage.database import Database
+
+ASSET = "technical_indicators"
+
+
+def bring_up_to_date(
+    database: Database, series: Series, specs: Sequence[IndicatorSpec], *, on_progress: OnProgress = ignore_progress
+) -> Outcome:
+    """Compute and store what changed bars make stale, block by block; a block is one transaction."""
+    derived.ensure_columns(database, ASSET, output_columns(specs))
+    parameters = {spec.name: dict(spec.parameters) for spec in specs}
+
+    def block(interval: Interval) -> pd.DataFrame:
+        begin = chunk_start(interval.start_ms, series.timeframe)
+        window = market_data.window_start(database, series, begin, warmup_bars(specs))
+        bars = market_data.read(database, series, window, interval.end_ms)
+        return compute(bars, specs, series.timeframe, interval.start_ms)
+
+    version = made_from(lineage_version(ASSET), parameters)
+    return bring_derived_up_to_date(database, ASSET, {}, series, version, block, on_progress)

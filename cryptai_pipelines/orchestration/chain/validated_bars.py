@@ -1,0 +1,191 @@
+"""`validated_bars`: raw bars judged before they are written. Bad ones go to `quarantine` with their reason, gaps and monthly
+completeness to `data_quality`, in the same transaction. The rules live in `quality`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryptai_pipelines.market.bars import BAR_COLUMNS, WIRE_DTYPES, Columns, index_ms, take_rows
+from cryptai_pipelines.market.clock import SystemClock
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.catalog import lineage_version
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
+from cryptai_pipelines.quality.gaps import Gap, completeness, update_gaps
+from cryptai_pipelines.quality.row_rules import Verdict, good_bars, judge
+from cryptai_pipelines.quality.schemas import check_raw, check_validated
+from cryptai_pipelines.storage import coverage, market_data, quality_log, raw, state
+from cryptai_pipelines.storage.changes import Change
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.quality_log import Finding
+
+ASSET = "validated_bars"
+RAW = "raw_ohlcv"
+BARS_PER_COMMIT = 100_000
+_STATE = struct.Struct("<q")
+
+
+@dataclass(frozen=True)
+class _Reach:
+    """`window`: what is to be looked at again. `first_ms`, `until_ms`: where the series begins and coverage ends."""
+
+    window: Interval
+    first_ms: int
+    until_ms: int
+
+
+def bring_up_to_date(
+    database: Database, venue: str, series: Series, *, on_progress: OnProgress = ignore_progress
+) -> Outcome:
+    """Judge what changed in `raw_ohlcv` and what coverage has settled since, `BARS_PER_COMMIT` bar lengths a transaction.
+
+    `BatchRejected` when a batch is broken as a whole; nothing of it is written.
+    """
+    received = state.read_state(database, RAW, series)
+    reach = _reach(database, venue, series, received)
+    written, quarantined = Change(), 0
+    if received is not None and reach is not None:
+        total = reach.window.end_ms - reach.window.start_ms
+        on_progress(Progress(ASSET, series, 0, total, 0))
+        for part in _parts(reach.window, series):
+            change, refused = _judge_part(database, venue, series, reach, part, received)
+            written, quarantined = written + change, quarantined + refused
+            on_progress(Progress(ASSET, series, part.end_ms - reach.window.start_ms, total, written.rows))
+    return _outcome(database, venue, series, written, quarantined)
+
+
+def _reach(database: Database, venue: str, series: Series, received: state.SeriesState | None) -> _Reach | None:
+    covered = coverage.read_coverage(database, venue, series)
+    if received is None or covered.covered is None or covered.first_ts is None:
+        return None
+    first, until = series.timeframe.floor(covered.first_ts), covered.covered.end_ms
+    whole = Interval(first, until)
+    own = state.read_state(database, ASSET, series)
+    if own is None or own.code_version != lineage_version(ASSET) or own.state is None:
+        return _Reach(whole, first, until)
+    seen_until = _STATE.unpack(own.state)[0]
+    changed = state.changed_since(database, RAW, series, own.input_revision)
+    starts, ends = [seen_until], [until]
+    if changed is not None:
+        starts.append(series.timeframe.floor(changed.start_ms))
+        ends.append(changed.end_ms + series.timeframe.ms)
+    if own.first_ts is not None and first < own.first_ts:
+        # What lies between the bars that came before the old beginning and that beginning was no gap until now.
+        starts.append(first)
+        ends.append(own.first_ts)
+    window = Interval(min(starts), max(ends))
+    nothing_new = changed is None and window.start_ms >= window.end_ms
+    return None if nothing_new else _Reach(window, first, until)
+
+
+def _parts(window: Interval, series: Series) -> Iterator[Interval]:
+    length = BARS_PER_COMMIT * series.timeframe.ms
+    for start in range(window.start_ms, window.end_ms, length):
+        yield Interval(start, min(start + length, window.end_ms))
+
+
+def _judge_part(
+    database: Database, venue: str, series: Series, reach: _Reach, part: Interval, received: state.SeriesState
+) -> tuple[Change, int]:
+    rows = raw.read_current(database, venue, series, *part)
+    check_raw({name: rows[name] for name in WIRE_DTYPES})
+    verdict = judge(rows, series.timeframe, reach.until_ms)
+    bars = good_bars(rows, verdict)
+    check_validated(bars, series.timeframe)
+    within = Interval(max(part.start_ms, reach.first_ms), min(part.end_ms, reach.until_ms))
+    months = _months(database, series, reach, within, index_ms(bars.index))
+    with database.transaction() as cursor:
+        columns = {"ts": index_ms(bars.index), **{name: bars[name].to_numpy() for name in BAR_COLUMNS}}
+        change = market_data.upsert(cursor, series, columns, venue, "rest")
+        change += _remove_refused(cursor, series, rows["ts"][verdict.bad], columns["ts"])
+        refused = _quarantine(cursor, venue, series, rows, verdict)
+        _replace_gaps(cursor, series, within, columns["ts"])
+        quality_log.replace_findings(cursor, series, "completeness", months.asked, months.findings)
+        state.record_change(cursor, ASSET, series, change)
+        if part.end_ms == reach.window.end_ms:
+            _remember(cursor, series, reach, received)
+    return change, refused
+
+
+def _remove_refused(cursor: Cursor, series: Series, refused: np.ndarray, kept: np.ndarray) -> Change:
+    """A bar that was good until the venue restated it leaves the validated bars."""
+    gone = np.setdiff1d(refused, kept)
+    removed = market_data.remove(cursor, series, gone)
+    return Change(0, removed, int(gone[0]), int(gone[-1])) if removed else Change()
+
+
+def _quarantine(cursor: Cursor, venue: str, series: Series, rows: Columns, verdict: Verdict) -> int:
+    if not len(verdict.bad):
+        return 0
+    bad = take_rows(rows, verdict.bad)
+    told = {"rule": np.array(verdict.rules, dtype=object), "reason": np.array(verdict.reasons, dtype=object)}
+    return quality_log.quarantine_rows(cursor, venue, series, {**bad, **told}, SystemClock().now_ms())
+
+
+def _replace_gaps(cursor: Cursor, series: Series, within: Interval, opens: np.ndarray) -> None:
+    known = [
+        Gap(finding.period.start_ms, finding.period.end_ms, finding.missing or 0)
+        for finding in quality_log.read_findings(cursor, series, "gap")
+    ]
+    gaps = update_gaps(known, opens, series.timeframe, within)
+    findings = [Finding(Interval(gap.start_ms, gap.end_ms), "warning", gap.missing, 0, gap.missing) for gap in gaps]
+    everything = Interval(0, max([within.end_ms, *(gap.end_ms for gap in (*known, *gaps))]))
+    quality_log.replace_findings(cursor, series, "gap", everything, findings)
+
+
+@dataclass(frozen=True)
+class _Months:
+    asked: Interval
+    findings: list[Finding]
+
+
+def _months(database: Database, series: Series, reach: _Reach, within: Interval, opens: np.ndarray) -> _Months:
+    """Completeness of every month that `within` touches: its own `opens`, and what is stored of those months beside it."""
+    start, end = _month_edges(within)
+    asked = Interval(max(start, reach.first_ms), min(end, reach.until_ms))
+    before = market_data.read_opens(database, series, asked.start_ms, within.start_ms)
+    after = market_data.read_opens(database, series, within.end_ms, asked.end_ms)
+    rows = completeness(np.concatenate((before, opens, after)), series.timeframe, asked)
+    findings = [
+        Finding(Interval(row.start_ms, row.end_ms), "info" if not row.missing else "warning", *row[2:]) for row in rows
+    ]
+    return _Months(Interval(start, end), findings)
+
+
+def _month_edges(within: Interval) -> tuple[int, int]:
+    months = np.array([within.start_ms, max(within.start_ms, within.end_ms - 1)], "datetime64[ms]").astype("datetime64[M]")
+    edges = np.array([months[0], months[1] + 1]).astype("datetime64[ms]").astype("int64")
+    return int(edges[0]), int(edges[1])
+
+
+def _remember(cursor: Cursor, series: Series, reach: _Reach, received: state.SeriesState) -> None:
+    stored = market_data.span(cursor, series)
+    state.write_state(
+        cursor,
+        ASSET,
+        series,
+        input_revision=received.revision,
+        code_version=lineage_version(ASSET),
+        first_ts=None if stored is None else stored.start_ms,
+        last_ts=None if stored is None else stored.end_ms,
+        state=_STATE.pack(reach.until_ms),
+    )
+
+
+def _outcome(database: Database, venue: str, series: Series, written: Change, quarantined: int) -> Outcome:
+    months = quality_log.read_findings(database, series, "completeness")
+    gaps = quality_log.read_findings(database, series, "gap")
+    expected, received = sum(month.expected or 0 for month in months), sum(month.received or 0 for month in months)
+    own = state.read_state(database, ASSET, series)
+    facts = {
+        "rows_quarantined": quarantined,
+        "gaps": len(gaps),
+        "missing_bars": sum(gap.missing or 0 for gap in gaps),
+        "completeness": received / expected if expected else None,
+        "changed_from_ms": written.first_ts,
+    }
+    return Outcome(ASSET, series, written.rows, received, own.revision if own else 0, facts)

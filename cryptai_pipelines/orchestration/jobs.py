@@ -1,0 +1,26 @@
+"""What a run may consist of."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+CHAIN_ASSETS = (
+    "raw_ohlcv",
+    "validated_bars",
+    "technical_indicators",
+    "signals",
+    "backtest_results",
+    "performance_metrics",
+)
+
+CHAIN_JOB = dg.define_asset_job(
+    "bring_up_to_date",
+    selection=dg.AssetSelection.assets(*CHAIN_ASSETS),
+    description="From the venue to performance metrics for the chosen series, in one run and one process.",
+)
+SYMBOLS_JOB = dg.define_asset_job(
+    "sync_symbols",
+    selection=dg.AssetSelection.assets("symbols"),
+    description="The venue's listing, and the grid's symbols.",
+)
+ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB]

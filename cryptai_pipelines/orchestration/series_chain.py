@@ -1,0 +1,120 @@
+"""The per-series assets as Dagster sees them. All of them are made by one step, series by series, because Dagster skips or
+abandons the rest of a run for *every* series as soon as a step fails for one: here a bad series stops where it failed, is not
+logged as materialized, is named by a check, and its siblings reach the end of the chain in the same run. What is done for a
+series stands in `chain`, what is said about an asset in `catalog`."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from cryptai_pipelines.market.clock import parse_time
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.catalog import CHAIN, OWNERS, Entry, lineage_version
+from cryptai_pipelines.orchestration.chain.outcome import Outcome
+from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
+from cryptai_pipelines.orchestration.check_results import CHECKS, SYNCED, evaluate, synced_result
+from cryptai_pipelines.orchestration.metadata import outcome_metadata, table_schema
+from cryptai_pipelines.orchestration.partitions import GRID, ONE_RUN, series_of
+from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource
+from cryptai_pipelines.orchestration.schedules import SCHEDULED_TAG
+
+
+class Window(dg.Config):
+    """What a run fetches beyond what coverage lacks. Empty: bring the series up to date."""
+
+    start: str = ""
+    end: str = ""
+
+    def interval(self) -> Interval | None:
+        """The window in epoch milliseconds, or None; an empty end means now."""
+        if not self.start and not self.end:
+            return None
+        start = parse_time(self.start, "start") if self.start else 0
+        return Interval(start, parse_time(self.end, "end") if self.end else 2**62)
+
+
+def _spec(entry: Entry) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        entry.name,
+        deps=list(entry.deps),
+        description=entry.description,
+        group_name=entry.group,
+        owners=list(OWNERS),
+        kinds=set(entry.kinds),
+        code_version=lineage_version(entry.name),
+        skippable=True,
+        metadata={"dagster/table_name": entry.table, "dagster/column_schema": table_schema(entry.table)},
+    )
+
+
+@dg.multi_asset(
+    name="series_chain",
+    specs=[_spec(entry) for entry in CHAIN],
+    check_specs=[check.spec for check in CHECKS],
+    partitions_def=GRID,
+    backfill_policy=ONE_RUN,
+    can_subset=True,
+    pool="series_chain",
+)
+def series_chain(
+    context: dg.AssetExecutionContext,
+    config: Window,
+    store: StoreResource,
+    venue: VenueResource,
+    progress: ProgressResource,
+) -> Iterator[dg.AssetCheckResult]:
+    """Bring the chosen assets of the chosen series up to date."""
+    from cryptai_pipelines.orchestration.chain.steps import chain_steps
+
+    chosen = [entry for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys]
+    series = _due_series(context, venue)
+    with store.open() as database:
+        steps = chain_steps(
+            database, venue.open(), store.settings(), context.run.run_id, config.interval(), progress.callback()
+        )
+        wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
+        results = []
+        for result in walk(series, wanted, store.settings().fetch_threads):
+            _log(context, result)
+            results.append(result)
+        for check in CHECKS:
+            if check.spec.key in context.selected_asset_check_keys:
+                yield synced_result(results) if check is SYNCED else evaluate(check, database, results)
+    _raise_for_failures(results)
+
+
+def _due_series(context: dg.AssetExecutionContext, venue: VenueResource) -> Sequence[Series]:
+    """The series of the run. A scheduled rectangle may cover timeframes that nobody configured; those are left out."""
+    series = series_of(context.partition_keys)
+    if SCHEDULED_TAG not in context.run.tags:
+        return series
+    return [one for one in series if one.timeframe.code in venue.settings().timeframes]
+
+
+def _log(context: dg.AssetExecutionContext, result: SeriesResult) -> None:
+    for outcome in result.outcomes:
+        context.log_event(_materialization(outcome))
+    if result.error:
+        context.log.error(f"{result.series} failed at {result.failed_at}: {result.error}")
+
+
+def _materialization(outcome: Outcome) -> dg.AssetMaterialization:
+    version = lineage_version(outcome.asset)
+    return dg.AssetMaterialization(
+        outcome.asset,
+        partition=dg.MultiPartitionKey({"symbol": outcome.series.symbol, "timeframe": outcome.series.timeframe.code}),
+        metadata=outcome_metadata(outcome),
+        tags={"dagster/code_version": version, "dagster/data_version": f"{version}@{outcome.revision}"},
+    )
+
+
+def _raise_for_failures(results: Sequence[SeriesResult]) -> None:
+    failed = [result for result in results if result.error]
+    if failed:
+        raise dg.Failure(
+            f"{len(failed)} of {len(results)} series failed: "
+            + "; ".join(f"{result.series} at {result.failed_at}: {result.error}" for result in failed[:5]),
+            metadata={"failed": dg.MetadataValue.json([result.series.key for result in failed])},
+            allow_retries=False,
+        )

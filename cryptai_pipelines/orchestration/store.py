@@ -1,0 +1,79 @@
+"""Opening the store and the venue that the settings name. The command line, the assets and the tests all come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cryptai_pipelines.market.clock import Clock, SystemClock
+from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.source import BarSource
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.urls import sibling_url
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open database and the URLs beside it."""
+
+    database: Database
+    url: str
+    bin_path: str | None
+
+    @property
+    def dagster_url(self) -> str:
+        """The database of Dagster's own records."""
+        return sibling_url(self.url, "dagster")
+
+    @property
+    def mlflow_url(self) -> str:
+        """The database of MLflow's tracking."""
+        return sibling_url(self.url, "mlflow")
+
+
+@contextmanager
+def open_store(settings: Settings) -> Iterator[Store]:
+    """The database of the settings, its schema up to date; the embedded server is started when no URL is set and stopped by
+    whoever leaves last. `CryptaiError` in one line when it cannot be had."""
+    from cryptai_pipelines.storage.schema import upgrade
+
+    with _server(settings) as (url, bin_path):
+        database = Database(url)
+        try:
+            upgrade(database)
+            yield Store(database, url, bin_path)
+        finally:
+            database.close()
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[tuple[str, str | None]]:
+    from cryptai_pipelines.storage.database import create_databases
+
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        create_databases(url)
+        yield url, None
+        return
+    from cryptai_pipelines.storage.embedded import start_embedded
+
+    server = start_embedded(settings.home)
+    try:
+        url = server.url("cryptai")
+        create_databases(url)
+        yield url, str(server.bin_path)
+    finally:
+        server.stop_if_last()
+
+
+def open_venue(settings: Settings, clock: Clock | None = None) -> BarSource:
+    """A client of the venue the settings name. Makes no call yet."""
+    from cryptai_pipelines.sources.catalog import open_source
+
+    return open_source(
+        settings.exchange,
+        binance_url=settings.binance_url,
+        request_timeout_s=settings.request_timeout_seconds,
+        clock=clock or SystemClock(),
+    )

@@ -1,0 +1,52 @@
+"""The asset `symbols`: what the venue lists, and the symbols of the grid."""
+
+import dagster as dg
+
+from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.orchestration.catalog import OWNERS
+from cryptai_pipelines.orchestration.metadata import listing_schema
+from cryptai_pipelines.orchestration.partitions import add_symbols
+from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
+
+
+@dg.asset(
+    group_name="market_data",
+    owners=list(OWNERS),
+    kinds={"python", "postgres", "ccxt"},
+    code_version="1",
+    metadata={"dagster/table_name": "symbols", "dagster/column_schema": listing_schema()},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "configured_symbols_are_listed", asset="symbols", description="The venue lists every configured symbol."
+        )
+    ],
+)
+def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: VenueResource) -> dg.MaterializeResult:
+    """Every symbol that the venue lists, with tick, lot and status. Configured ones join the grid; none ever leaves it."""
+    from cryptai_pipelines.storage.symbols import upsert_listings
+
+    listings = venue.open().symbols()
+    if not listings:
+        raise CryptaiError("the venue lists no symbol at all; nothing was changed")
+    with store.open() as database, database.transaction() as cursor:
+        changed = upsert_listings(cursor, listings).rows
+    listed = {listing.symbol: listing for listing in listings}
+    configured = venue.settings().symbols
+    added = add_symbols(context.instance, [symbol for symbol in configured if symbol in listed])
+    missing = [symbol for symbol in configured if symbol not in listed]
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(listings),
+            "rows_written": changed,
+            "added_to_grid": dg.MetadataValue.json(added),
+            "simulated": any(listing.simulated for listing in listings),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="configured_symbols_are_listed",
+                passed=not missing,
+                severity=dg.AssetCheckSeverity.ERROR,
+                metadata={"not_listed": dg.MetadataValue.json(missing)},
+            )
+        ],
+    )

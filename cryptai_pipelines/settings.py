@@ -1,0 +1,76 @@
+"""Every setting, typed, from `CRYPTAI_*` environment variables or a `.env` file. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cryptai_pipelines.market.errors import BadInput, CryptaiError
+from cryptai_pipelines.market.series import Series, parse_symbol
+from cryptai_pipelines.market.timeframe import parse_timeframe
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Field `x_y` is read from `CRYPTAI_X_Y`; the README holds the table."""
+
+    model_config = SettingsConfigDict(env_prefix="CRYPTAI_", env_file=".env", extra="ignore", frozen=True)
+
+    home: Path = Field(Path(".cryptai"), description="Where the embedded Postgres, Dagster's files and reports live")
+    database_url: SecretStr | None = Field(None, description="A PostgreSQL >= 15 of yours; unset starts the embedded one")
+    exchange: str = Field("binance", description="The venue that bars are fetched from")
+    binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
+    symbols: Annotated[tuple[str, ...], NoDecode] = Field(("BTC-USDT",), description="Symbols on the grid, comma separated")
+    timeframes: Annotated[tuple[str, ...], NoDecode] = Field(("1h",), description="Timeframes kept up to date by the schedule")
+    grace_seconds: float = Field(10.0, ge=0, description="How long after its close a bar may still change and is left alone")
+    overlap_bars: int = Field(24, ge=1, description="Stored bars fetched again by each sync, to see restatements")
+    request_timeout_seconds: float = Field(30.0, gt=0, description="Total deadline of one call to a venue")
+    fetch_threads: int = Field(4, ge=1, le=32, description="Series fetched at the same time within a run")
+    lease_seconds: float = Field(300.0, gt=0, description="How long a writer may be silent before another takes its series")
+    initial_capital: float = Field(10_000.0, gt=0, description="Capital of a backtest, in the quote currency")
+    fee_rate: float = Field(0.001, ge=0, lt=1, description="Fee per side, as a share of the notional")
+    slippage_bps: float = Field(2.0, ge=0, lt=10_000, description="Slippage per side, in basis points")
+    take_profit: float = Field(0.15, gt=0, description="Target above the entry price, as a share of it")
+    stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")
+    min_risk_reward: float = Field(1.5, gt=0, description="Entries with a lower reward to risk after costs are refused")
+
+    @field_validator("symbols", "timeframes", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("symbols")
+    @classmethod
+    def _check_symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(parse_symbol(symbol) for symbol in value)
+
+    @field_validator("timeframes")
+    @classmethod
+    def _check_timeframes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(parse_timeframe(code).code for code in value)
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Every configured symbol on every configured timeframe."""
+        return tuple(Series(symbol, parse_timeframe(code)) for symbol in self.symbols for code in self.timeframes)
+
+
+def load_settings() -> Settings:
+    """Settings from the environment; `BadInput` with one line per process naming the first variable that is wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "CRYPTAI_" + "_".join(str(part) for part in first["loc"][:1]).upper()
+        raise BadInput(f"{name}={first['input']!r} is not accepted: {first['msg']}") from None
+    except CryptaiError as error:
+        raise BadInput(str(error)) from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return load_settings()

@@ -1,0 +1,154 @@
+"""What ccxt's exceptions and Binance's HTTP statuses mean for the caller. Import of ccxt happens inside; nothing is called.
+
+ccxt alone does not say enough: 403 and 451 come as `ExchangeNotAvailable`, a network error, and `Retry-After` is only in the
+headers. So the status decides first, then ccxt's reading of the venue's error code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError, Transient
+from cryptai_pipelines.sources.retry import retry_after_s
+
+_REGION = "the venue refuses calls from this region or network; use another network or another venue"
+
+_PERMANENT_STATUS = {
+    401: "the venue wants credentials, which public data does not need; check the address",
+    403: _REGION + " (its firewall also answers so to an address that called too often)",
+    404: "there is no such API at this address; check the address",
+    405: "there is no such API at this address; check the address",
+    407: "a proxy wants credentials",
+    410: "there is no such API at this address; check the address",
+    451: _REGION,
+}
+
+# Without a Retry-After: a limit is counted per minute, and the first ban lasts two minutes.
+_DEFAULT_SILENCE_S = {429: 60.0, 418: 120.0}
+
+
+# Failures on the venue's side (unknown, disconnected, message bus, timeout, busy, shutting down), whatever their HTTP status;
+# ccxt reads some of them as mistakes of the caller.
+_TRANSIENT_CODES = {-1000, -1001, -1006, -1007, -1008, -1016}
+
+
+class Asked(NamedTuple):
+    """What was asked, for messages: venue, URL without credentials, and the venue's symbol when the question names one."""
+
+    venue: str
+    url: str
+    symbol: str | None
+
+    def __str__(self) -> str:
+        return f"{self.venue} at {self.url}"
+
+
+class Reply(NamedTuple):
+    """What came back, as far as an error is concerned. Times are epoch milliseconds of the venue or else of this machine."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    answered_at_ms: int
+
+
+def source_error(error: Exception | None, asked: Asked, reply: Reply | None, timeout_s: float) -> SourceError:
+    """The error to raise for what ccxt raised, or for a status other than 200 that ccxt let pass (`error` is None).
+
+    `reply` is None when no complete answer arrived within `timeout_s`.
+    """
+    if isinstance(error, Malformed):
+        return Malformed(f"{asked}: {error}")
+    if reply is None:
+        return _no_answer(error, asked, timeout_s)
+    status = reply.status
+    venue_error = _venue_error(reply.body)
+    said = f"{asked}: HTTP {status}: {_venue_words(venue_error, reply.body)}"
+    if status in _DEFAULT_SILENCE_S or _is_rate_limit(error):
+        silence = retry_after_s(reply.headers.get("Retry-After"), reply.answered_at_ms, _DEFAULT_SILENCE_S.get(status, 60.0))
+        return RateLimited(f"{said}; no calls for {silence:.0f} s", silence)
+    if status >= 500 or status == 408:
+        return Transient(said)
+    if status in _PERMANENT_STATUS:
+        return Permanent(f"{asked}: HTTP {status}: {_PERMANENT_STATUS[status]}")
+    if 300 <= status < 400:
+        return Permanent(f"{asked}: HTTP {status}: redirects are not followed; check the address")
+    if venue_error is None:
+        # ccxt calls a 400 without an error code a network error; but the same question gets the same 400.
+        return Permanent(said) if status >= 400 else Malformed(said)
+    return _by_code(error, venue_error.get("code"), asked, said)
+
+
+def _by_code(error: Exception | None, code: object, asked: Asked, said: str) -> SourceError:
+    import ccxt
+
+    if code in _TRANSIENT_CODES or isinstance(error, ccxt.OperationFailed):
+        return Transient(said)
+    if isinstance(error, ccxt.BadSymbol):
+        return Permanent(f"{asked.venue} does not know the symbol {asked.symbol} ({said})")
+    return Permanent(said) if isinstance(error, ccxt.BaseError) else Malformed(said)
+
+
+def _is_rate_limit(error: Exception | None) -> bool:
+    import ccxt
+
+    return isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded))
+
+
+def _no_answer(error: Exception | None, asked: Asked, timeout_s: float) -> SourceError:
+    """No complete HTTP answer: refused, reset, cut, too slow, no such host, a bad certificate, or an undecodable body."""
+    import ccxt
+    import requests
+
+    from cryptai_pipelines.sources.deadline_http import BodyError
+
+    causes = _causes(error)
+    for cause in causes:
+        if isinstance(cause, BodyError):
+            return Malformed(f"{asked}: {cause}")
+        if isinstance(cause, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)):
+            return Permanent(f"{asked}: this is not an address that can be called")
+    if any("CERTIFICATE_VERIFY_FAILED" in str(cause) for cause in causes):
+        return Permanent(f"{asked}: the certificate of the server is not valid for this address")
+    # requests derives its exceptions from OSError; only those of the system say what happened in plain words.
+    system = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    if system:
+        return Transient(f"{asked}: {system[-1].strerror}")
+    if isinstance(error, ccxt.RequestTimeout) or any(isinstance(cause, TimeoutError) for cause in causes):
+        return Transient(f"{asked}: no complete answer within {timeout_s:.1f} s")
+    if isinstance(error, ccxt.BaseError):
+        return Transient(f"{asked}: the connection broke before the answer was complete")
+    return Transient(f"{asked}: {type(error).__name__}")
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    """The chain of exceptions from `error` down to what first went wrong."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
+
+
+def _venue_error(body: bytes) -> dict[str, Any] | None:
+    """Binance's error JSON, an object with an integer `code`; None when the body is something else."""
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) and type(parsed.get("code")) is int else None
+
+
+def _venue_words(venue_error: dict[str, Any] | None, body: bytes) -> str:
+    """The venue's own words in one short line: `code msg` of its error JSON, else the beginning of the body."""
+    if venue_error is not None:
+        return one_line(f"{venue_error['code']} {venue_error.get('msg', '')}")
+    return one_line(body[:400].decode("utf-8", "replace")) or "no message"
+
+
+def one_line(text: str, longest: int = 160) -> str:
+    """`text` on one line of at most `longest` printable characters."""
+    joined = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return joined if len(joined) <= longest else joined[: longest - 1] + "…"

@@ -1,0 +1,196 @@
+"""The real `ccxt.binance` client under our rules: one per thread, a total deadline, strict JSON, retries, shared limits.
+
+ccxt builds each request, sends it and reads the venue's error codes. What the answers mean is not known here: callers pass a
+function that reads the parsed JSON and may raise `Malformed`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from urllib.parse import urlencode
+
+from cryptai_pipelines.market.clock import Clock
+from cryptai_pipelines.sources.binance_errors import Asked, Reply, one_line, source_error
+from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError
+from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, http_date_ms
+from cryptai_pipelines.sources.timer import Timer
+from cryptai_pipelines.sources.venue_address import VenueAddress
+from cryptai_pipelines.sources.weight_budget import WeightBudget
+
+if TYPE_CHECKING:
+    from cryptai_pipelines.sources import deadline_http
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Parameters = Mapping[str, str | int]
+
+
+class Endpoint(NamedTuple):
+    """A public endpoint: its path below the API's root, ccxt's implicit method for it, and what a call weighs."""
+
+    path: str
+    method: str
+    weight: int
+
+
+class Received(NamedTuple):
+    """A complete, successful answer: its JSON, its bytes as they were sent, and its headers (names in any case)."""
+
+    parsed: Any
+    body: bytes
+    headers: Mapping[str, str]
+    url: str
+    fetched_at_ms: int
+
+
+@dataclass(frozen=True)
+class VenueLimits:
+    """What all callers of one venue in this process share."""
+
+    budget: WeightBudget
+    gate: RetryAfterGate
+
+
+class CcxtClient:
+    """Asks one venue. Safe for use by several threads, each of which gets a ccxt client and a connection of its own."""
+
+    def __init__(
+        self,
+        address: VenueAddress,
+        request_timeout_s: float,
+        clock: Clock,
+        retry: RetryPolicy,
+        timer: Timer,
+        limits: VenueLimits,
+    ) -> None:
+        self.address = address
+        self._request_timeout_s = request_timeout_s
+        self._clock = clock
+        self._retry = retry
+        self._timer = timer
+        self.limits = limits
+        self._of_thread = threading.local()
+
+    def ask(self, endpoint: Endpoint, parameters: Parameters, read: Callable[[Received], T]) -> T:
+        """What `read` makes of the answer, asked again as `RetryPolicy` says. Raises the last `SourceError`.
+
+        `Transient` and `RateLimited` are tried until the policy's tries or total time end, `Malformed` once more (an error
+        page of a proxy is often gone at the second look), `Permanent` never.
+        """
+        give_up_at = self._timer.now() + self._retry.total_s
+        failures = 0
+        while True:
+            give_up_at += self.limits.budget.spend(endpoint.weight)
+            self.limits.gate.wait(give_up_at)
+            try:
+                return self._ask_once(endpoint, parameters, read, give_up_at - self._timer.now())
+            except Permanent:
+                raise
+            except SourceError as error:
+                failures += 1
+                self._pause_or_raise(error, failures, give_up_at)
+
+    def _pause_or_raise(self, error: SourceError, failures: int, give_up_at: float) -> None:
+        tries = self._retry.malformed_tries if isinstance(error, Malformed) else self._retry.tries
+        pause = self._retry.pause_s(failures)
+        if isinstance(error, RateLimited):
+            self.limits.gate.shut_for(error.retry_after_s)
+            pause = max(pause, error.retry_after_s)
+        if failures >= tries or self._timer.now() + pause >= give_up_at:
+            raise error
+        logger.warning("try %d failed, next one in %.1f s: %s", failures, pause, error)
+        self._timer.sleep(pause)
+
+    def _ask_once(self, endpoint: Endpoint, parameters: Parameters, read: Callable[[Received], T], patience_s: float) -> T:
+        timeout_s = min(self._request_timeout_s, max(patience_s, 0.001))
+        client, session = self._client()
+        client.timeout, session.answer = timeout_s * 1000, None
+        url = f"{self.address.api_url}/{endpoint.path}" + (f"?{urlencode(parameters)}" if parameters else "")
+        symbol = parameters.get("symbol")
+        asked = Asked(self.address.venue, url, str(symbol) if symbol else None)
+        sent_at = self._timer.epoch()
+        failure: Exception | None = None
+        try:
+            parsed = getattr(client, endpoint.method)(dict(parameters))
+        # ccxt reads error bodies with code that assumes their shape, so a hostile one can raise anything.
+        except Exception as error:
+            failure = error
+        answer = session.answer
+        if answer is None:
+            # The connection is in an unknown state: nothing of a late answer may reach the next question.
+            session.close()
+            raise source_error(failure, asked, None, timeout_s) from failure
+        self._observe(answer, sent_at)
+        if failure is not None or answer.status != 200:
+            raise source_error(failure, asked, self._reply(answer), timeout_s) from failure
+        try:
+            return read(Received(parsed, answer.body, answer.headers, url, self._clock.now_ms()))
+        except Malformed as error:
+            raise Malformed(f"{asked}: {error}") from None
+
+    def _reply(self, answer: deadline_http.Answer) -> Reply:
+        return Reply(answer.status, answer.headers, answer.body, self._answered_at_ms(answer))
+
+    def _answered_at_ms(self, answer: deadline_http.Answer) -> int:
+        """The venue's own date of the answer, by which a Retry-After date is meant; this machine's clock when it gives none."""
+        try:
+            return http_date_ms(answer.headers.get("Date", ""))
+        except (ValueError, OverflowError):
+            return self._clock.now_ms()
+
+    def _observe(self, answer: deadline_http.Answer, sent_at: float) -> None:
+        used = answer.headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if used.isascii() and used.isdigit() and len(used) < 10:
+            self.limits.budget.observe(int(used), sent_at)
+
+    def _client(self) -> tuple[Any, deadline_http.DeadlineSession]:
+        if not hasattr(self._of_thread, "client"):
+            self._of_thread.client = _open_client(self.address)
+        return self._of_thread.client
+
+
+def _open_client(address: VenueAddress) -> tuple[Any, deadline_http.DeadlineSession]:
+    """A keyless spot client and the session it calls through. ccxt's throttle is off: it knows of this one client only."""
+    import ccxt
+
+    from cryptai_pipelines.sources.deadline_http import DeadlineSession
+
+    session = DeadlineSession()
+    session.auth = address.credentials
+    client = ccxt.binance(
+        {
+            "enableRateLimit": False,
+            "enableLastHttpResponse": False,
+            "enableLastResponseHeaders": False,
+            "options": {"fetchMarkets": {"types": ["spot"]}},
+        }
+    )
+    client.session = session
+    client.urls["api"]["public"] = address.api_url
+    # ccxt's own parser turns a body that is not JSON into None, and that into an empty result.
+    client.parse_json = lambda _text: _parse(session.answer)
+    return client, session
+
+
+def _parse(answer: deadline_http.Answer) -> Any:
+    """The JSON of an answer. Status 200: a list or an object, else `Malformed`; other statuses: None unless it is one."""
+    try:
+        parsed = json.loads(answer.body.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        parsed = None
+    if isinstance(parsed, (list, dict)):
+        return parsed
+    if answer.status != 200:
+        return None
+    beginning = one_line(answer.body[:200].decode("utf-8", "replace"), 60)
+    raise Malformed(f"HTTP 200 with something that is no JSON list or object: {beginning!r} ({len(answer.body)} bytes)")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

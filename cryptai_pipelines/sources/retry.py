@@ -1,0 +1,80 @@
+"""When to ask a venue again: the pauses between tries, and the gate that stays shut after the venue asked for silence."""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cryptai_pipelines.sources.errors import RateLimited
+from cryptai_pipelines.sources.timer import Timer
+
+_LONGEST_BAN_S = 3 * 86_400.0  # Binance's longest ban; a larger or broken Retry-After must not silence a venue for ever.
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and for how long one question is asked, in seconds. Waiting for the weight budget does not count."""
+
+    total_s: float
+    tries: int = 5
+    malformed_tries: int = 2
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 15.0
+
+    def pause_s(self, failures: int, random_unit: Callable[[], float] = random.random) -> float:
+        """Pause after the `failures`-th failure: doubling, at most `longest_pause_s`, of which the upper half is random."""
+        longest = min(self.first_pause_s * 2 ** (failures - 1), self.longest_pause_s)
+        return longest * (0.5 + 0.5 * random_unit())
+
+
+class RetryAfterGate:
+    """Shut from the moment a venue asks for silence until the time it named; shared by every thread that calls the venue."""
+
+    def __init__(self, venue: str, timer: Timer) -> None:
+        self._lock = threading.Lock()
+        self._venue = venue
+        self._timer = timer
+        self._opens_at = float("-inf")
+
+    def shut_for(self, seconds: float) -> None:
+        """Keep the gate shut for `seconds` from now, or longer if it already is."""
+        with self._lock:
+            self._opens_at = max(self._opens_at, self._timer.now() + seconds)
+
+    def wait(self, give_up_at: float) -> None:
+        """Return once the gate is open. `RateLimited`, at once, when that would be later than `give_up_at` (`Timer.now`)."""
+        while (closed_for := self._opens_at - self._timer.now()) > 0:
+            if self._opens_at > give_up_at:
+                raise RateLimited(
+                    f"{self._venue} asked for no calls during the next {closed_for:.0f} s; none was made", closed_for
+                )
+            self._timer.sleep(closed_for)
+
+
+def retry_after_s(header: str | None, answered_at_ms: int, default_s: float) -> float:
+    """Seconds of a `Retry-After` header: a number, or an HTTP date relative to `answered_at_ms` (epoch milliseconds).
+
+    `default_s` when the header is absent or unreadable; never negative, and never longer than the longest ban known.
+    """
+    if header is None:
+        return default_s
+    text = header.strip()
+    try:
+        # isdecimal also keeps out "nan" and "inf", which float() would take.
+        plain = text.replace(".", "", 1).lstrip("-").isdecimal()
+        seconds = float(text) if plain else (http_date_ms(text) - answered_at_ms) / 1000
+    except (ValueError, OverflowError):
+        return default_s
+    return min(max(seconds, 0.0), _LONGEST_BAN_S)
+
+
+def http_date_ms(text: str) -> int:
+    """Epoch milliseconds of a date as HTTP headers spell it; `ValueError` for anything else."""
+    moment = email.utils.parsedate_to_datetime(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=dt.UTC)
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,31 @@
+"""What every source of bars offers. Implementations stand in modules of their own; `catalog` opens them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from cryptai_pipelines.market.page import Listing, Page
+from cryptai_pipelines.market.timeframe import Timeframe
+
+
+class BarSource(Protocol):
+    """One venue. All methods raise `sources.errors.SourceError` and may be called from several threads at once."""
+
+    @property
+    def name(self) -> str:
+        """The venue, as stored beside every bar."""
+
+    def symbols(self) -> list[Listing]:
+        """Every symbol that the venue lists under a well-formed slug, in the venue's order."""
+
+    def server_time(self) -> int:
+        """The venue's clock, epoch milliseconds UTC."""
+
+    def bars(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Iterator[Page]:
+        """Bars of the slug `symbol` whose open time lies in `[start_ms, end_ms)`, oldest first.
+
+        The `asked` intervals of the pages tile `[start_ms, end_ms)` without overlap or hole, in order; a page may be empty.
+        Rows are given as the venue gives them: the last one may still be forming, values may be NaN or absurd, and an
+        integer field that could not be read is -1. `BadInput` for a malformed slug or an end before the start, at the call.
+        """

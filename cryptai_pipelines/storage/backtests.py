@@ -1,0 +1,190 @@
+"""`backtest_results`, `backtest_trades`, `performance_metrics`: one result per strategy, series and configuration, its trades
+by number and its days. Written in the caller's transaction, so that the three always agree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from psycopg2.extras import Json
+
+from cryptai_pipelines.market.bars import ts_index
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.storage.changes import Change
+from cryptai_pipelines.storage.copy_rows import Value, copy_rows
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.merge_rows import merge_staged, stage
+from cryptai_pipelines.storage.tables import TABLES
+from cryptai_pipelines.storage.times import column_ms, to_datetime, to_ms
+
+_TRADES = TABLES["backtest_trades"]
+_DAILY = TABLES["performance_metrics"]
+_TRADE_COLUMNS = tuple(name for name in _TRADES.types if name not in _TRADES.key)
+_DAY_COLUMNS = tuple(name for name in _DAILY.types if name not in _DAILY.key)
+
+
+@dataclass(frozen=True)
+class BacktestHeader:
+    """What was tested and what came out. `config` and `metrics` are JSON objects; a metric that is not a finite number is None.
+    `first_ts`, `last_ts`: open times (epoch ms) of the first and last bar, both inclusive."""
+
+    strategy: str
+    series: Series
+    config: Mapping[str, Any]
+    first_ts: int | None
+    last_ts: int | None
+    bars: int
+    trade_count: int
+    ambiguous_count: int
+    metrics: Mapping[str, float | int | None]
+    trades_sha256: str
+    code_version: str
+    coverage_revision: int
+    run_id: str | None = None
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of `config` as JSON with sorted keys: the same configuration has the same hash in whatever order."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
+
+
+_SAVE = (
+    "INSERT INTO backtest_results AS r (strategy, symbol, timeframe, config, config_hash, first_ts, last_ts, bars, trade_count,"
+    " ambiguous_count, metrics, trades_sha256, code_version, coverage_revision, run_id, created_at, updated_at)"
+    " VALUES (%(strategy)s, %(symbol)s, %(timeframe)s, %(config)s, %(hash)s, %(first)s, %(last)s, %(bars)s, %(trades)s,"
+    " %(ambiguous)s, %(metrics)s, %(sha256)s, %(code)s, %(coverage)s, %(run)s, now(), now())"
+    " ON CONFLICT (strategy, symbol, timeframe, config_hash) DO UPDATE SET first_ts = excluded.first_ts,"
+    " last_ts = excluded.last_ts, bars = excluded.bars, trade_count = excluded.trade_count,"
+    " ambiguous_count = excluded.ambiguous_count, metrics = excluded.metrics, trades_sha256 = excluded.trades_sha256,"
+    " code_version = excluded.code_version, coverage_revision = excluded.coverage_revision, run_id = excluded.run_id,"
+    " updated_at = excluded.updated_at RETURNING id"
+)
+
+
+def save_backtest(cursor: Cursor, header: BacktestHeader) -> int:
+    """Insert the result, or replace the one of the same strategy, series and configuration; its id, which never changes."""
+    metrics = {name: None if value is None or not np.isfinite(value) else value for name, value in header.metrics.items()}
+    cursor.execute(
+        _SAVE,
+        {
+            "strategy": header.strategy,
+            "symbol": header.series.symbol,
+            "timeframe": header.series.timeframe.code,
+            "config": Json(dict(header.config)),
+            "hash": config_hash(header.config),
+            "first": to_datetime(header.first_ts),
+            "last": to_datetime(header.last_ts),
+            "bars": header.bars,
+            "trades": header.trade_count,
+            "ambiguous": header.ambiguous_count,
+            "metrics": Json(metrics, dumps=lambda value: json.dumps(value, default=_plain)),
+            "sha256": header.trades_sha256,
+            "code": header.code_version,
+            "coverage": header.coverage_revision,
+            "run": header.run_id,
+        },
+    )
+    return cursor.fetchone()[0]  # type: ignore[index]
+
+
+def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: pd.DataFrame) -> int:
+    """Make `trades` the trades numbered `from_number`, `from_number + 1`, ... and the last ones; how many were written.
+
+    `trades`: one row per trade in order, with `entry_ts`, `exit_ts` (datetime in UTC, NaT while open), `entry_price`,
+    `exit_price`, `exit_reason`, `quantity`, `fees`, `pnl`, `return_pct`, `ambiguous`; `is_open` where present, else false.
+    Trades that are equal to the stored ones need not be given: `from_number` says where the difference begins.
+    """
+    cursor.execute("DELETE FROM backtest_trades WHERE backtest_id = %s AND number >= %s", (backtest_id, from_number))
+    values = _columns(trades, tuple(name for name in _TRADE_COLUMNS if name in trades or name != "is_open"), "trades")
+    values.setdefault("is_open", False)
+    numbers = np.arange(from_number, from_number + len(trades), dtype="int32")
+    return copy_rows(cursor, _TRADES, {"backtest_id": int(backtest_id), "number": numbers, **values}, len(trades))
+
+
+def upsert_daily(cursor: Cursor, backtest_id: int, daily: pd.DataFrame) -> Change:
+    """Insert or replace days (equal ones are left alone) and drop stored days after the last one given.
+
+    `daily`: indexed by day (DatetimeIndex at 00:00 UTC, unique), with `total_value`, `daily_return`, `cumulative_return`,
+    `drawdown` float64, NaN for none.
+    """
+    if daily.empty:
+        return Change()
+    days = daily.index.as_unit("ms").asi8
+    cursor.execute(
+        "DELETE FROM performance_metrics WHERE backtest_id = %s AND day > %s", (backtest_id, to_datetime(days.max()).date())
+    )
+    values: dict[str, Value] = {"backtest_id": int(backtest_id), "day": days, **_columns(daily, _DAY_COLUMNS, "daily")}
+    stage(cursor, _DAILY, values, len(daily))
+    return merge_staged(cursor, _DAILY, tuple(values))
+
+
+_HEADER = (
+    "SELECT id, config, first_ts, last_ts, bars, trade_count, ambiguous_count, metrics, trades_sha256, code_version,"
+    " coverage_revision, run_id FROM backtest_results WHERE strategy = %s AND symbol = %s AND timeframe = %s"
+    " AND (%s::text IS NULL OR config_hash = %s) ORDER BY updated_at DESC, id DESC LIMIT 1"
+)
+
+
+def read_backtest(
+    source: Cursor | Database, strategy: str, series: Series, config: Mapping[str, Any] | None = None
+) -> tuple[int, BacktestHeader] | None:
+    """Id and header of the result for `config`, or of the latest one without it; None when there is none."""
+    wanted = None if config is None else config_hash(config)
+    parameters = (strategy, series.symbol, series.timeframe.code, wanted, wanted)
+    if isinstance(source, Database):
+        rows = source.rows(_HEADER, parameters)
+    else:
+        source.execute(_HEADER, parameters)
+        rows = source.fetchall()
+    if not rows:
+        return None
+    identity, stored, first, last, *rest = rows[0]
+    return identity, BacktestHeader(strategy, series, stored, to_ms(first), to_ms(last), *rest)
+
+
+def read_trades(db: Database, backtest_id: int) -> pd.DataFrame:
+    """The trades of a result, indexed by `number`, with the columns that `replace_trades` takes."""
+    table = db.read(
+        f"SELECT number, {', '.join(_TRADE_COLUMNS)} FROM backtest_trades WHERE backtest_id = $1::bigint ORDER BY number",
+        (int(backtest_id),),
+    )
+    frame = table.to_pandas().set_index("number")
+    return frame.astype({name: "datetime64[ms, UTC]" for name in ("entry_ts", "exit_ts")})
+
+
+def read_daily(db: Database, backtest_id: int) -> pd.DataFrame:
+    """The days of a result as `upsert_daily` takes them."""
+    table = db.read(
+        f"SELECT day::timestamptz AS day, {', '.join(_DAY_COLUMNS)} FROM performance_metrics WHERE backtest_id = $1::bigint"
+        " ORDER BY day",
+        (int(backtest_id),),
+    )
+    index = ts_index(column_ms(table["day"])).rename("day")
+    return pd.DataFrame({name: table[name].to_numpy() for name in _DAY_COLUMNS}, index=index)
+
+
+def _columns(frame: pd.DataFrame, names: tuple[str, ...], what: str) -> dict[str, Value]:
+    absent = [name for name in names if name not in frame]
+    if absent:
+        raise BadInput(f"{what} have no column {absent[0]!r}; needed: {' '.join(names)}")
+    return {name: _values(frame[name]) for name in names}
+
+
+def _values(column: pd.Series) -> np.ndarray:
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return np.ma.array(column.array.as_unit("ms").asi8, mask=column.isna().to_numpy())
+    if column.dtype.kind in "OUT" or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
+        return column.astype(object).to_numpy()
+    return column.to_numpy()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a metric is a number, not {type(value).__name__}")

@@ -1,0 +1,169 @@
+"""Rows computed from bars, one per bar: `technical_indicators` and `signals`. What they were computed from is in `state`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from psycopg2 import sql
+
+from cryptai_pipelines.market.bars import Columns, index_ms, ts_index
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.storage.changes import Change
+from cryptai_pipelines.storage.copy_rows import Value
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.merge_rows import merge_series
+from cryptai_pipelines.storage.tables import Table, derived_table, with_columns
+from cryptai_pipelines.storage.times import column_ms, iso, to_datetime
+
+_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,58}")
+
+
+def upsert(
+    cursor: Cursor,
+    table: str,
+    keys: Mapping[str, str],
+    rows: pd.DataFrame | Columns,
+    *,
+    code_version: str,
+    coverage_revision: int,
+) -> Change:
+    """Insert or replace the rows of one series; rows equal in every value and in `code_version` are left alone, keeping the
+    `coverage_revision` they were made from.
+
+    `table`: `technical_indicators` or `signals`. `keys`: `symbol`, `timeframe` and, for signals, `strategy`. `rows`: a frame
+    indexed by `ts`, or columns with `ts` (epoch ms); float64 with NaN for NULL, gates bool (or nullable boolean). Columns that
+    are left out are stored as NULL. `BadInput` for an unknown table or column, or a dtype that does not fit.
+    """
+    target = _known_columns(cursor, derived_table(table))
+    _check_keys(target, keys)
+    values = _frame_columns(rows) if isinstance(rows, pd.DataFrame) else dict(rows)
+    unknown = [name for name in values if name not in target.types or name in keys]
+    if unknown:
+        raise BadInput(f"{table} has no column {unknown[0]!r} for rows; add it with ensure_columns")
+    count = len(values["ts"])  # type: ignore[arg-type]
+    absent = [name for name in target.compared if name not in values and target.types[name] == "float8?"]
+    nothing = np.full(count, np.nan)
+    values |= {name: nothing for name in absent}
+    absent = [name for name in target.compared if name not in values and target.types[name] == "bool?"]
+    values |= {name: np.ma.masked_all(count, dtype=bool) for name in absent}
+    return merge_series(
+        cursor, target, keys, {**values, "code_version": code_version, "coverage_revision": coverage_revision}
+    )
+
+
+def remove(cursor: Cursor, table: str, keys: Mapping[str, str], ts_ms: np.ndarray) -> int:
+    """Delete the rows at these open times, as when their bar is gone; how many there were."""
+    target = derived_table(table)
+    _check_keys(target, keys)
+    if not len(ts_ms):
+        return 0
+    condition = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in target.series_key)
+    statement = sql.SQL("DELETE FROM {} WHERE {} AND ts = ANY(%s)").format(sql.Identifier(table), condition)
+    cursor.execute(statement, (*(keys[name] for name in target.series_key), [to_datetime(ts) for ts in ts_ms]))
+    return cursor.rowcount
+
+
+def read_opens(db: Database, table: str, keys: Mapping[str, str], start_ms: int, end_ms: int) -> np.ndarray:
+    """Open times (int64 epoch ms, ascending) of the rows with `start_ms <= ts < end_ms`."""
+    target = derived_table(table)
+    _check_keys(target, keys)
+    conditions = " AND ".join(f"{name} = ${position}" for position, name in enumerate(target.series_key, start=1))
+    after = len(target.series_key) + 1
+    found = db.read(
+        f"SELECT ts FROM {target.name} WHERE {conditions} AND ts >= ${after}::timestamptz AND ts < ${after + 1}::timestamptz"
+        " ORDER BY ts",
+        (*(keys[name] for name in target.series_key), iso(start_ms), iso(end_ms)),
+    )
+    return column_ms(found["ts"])
+
+
+def read(
+    db: Database, table: str, keys: Mapping[str, str], start_ms: int | None = None, end_ms: int | None = None
+) -> pd.DataFrame:
+    """The rows with `start_ms <= ts < end_ms` (all without bounds), indexed by `ts`: float64 with NaN for NULL; gates bool, or
+    nullable boolean where one is NULL; `code_version` and `coverage_revision`."""
+    import pyarrow as pa
+
+    target = derived_table(table)
+    _check_keys(target, keys)
+    conditions = [f"{name} = ${position}" for position, name in enumerate(target.series_key, start=1)]
+    parameters: list[str] = [keys[name] for name in target.series_key]
+    for comparison, bound in ((">=", start_ms), ("<", end_ms)):
+        if bound is not None:
+            parameters.append(iso(bound))
+            conditions.append(f"ts {comparison} ${len(parameters)}::timestamptz")
+    found = db.read(f"SELECT * FROM {target.name} WHERE {' AND '.join(conditions)} ORDER BY ts", parameters)
+    index = ts_index(column_ms(found["ts"]))
+    data: dict[str, object] = {}
+    for name in (name for name in found.column_names if name != "ts" and name not in target.series_key):
+        column = found[name]
+        if pa.types.is_boolean(column.type) and column.null_count:
+            data[name] = pd.array(column.to_pylist(), dtype="boolean")
+        elif pa.types.is_string(column.type):
+            data[name] = column.dictionary_encode().combine_chunks().to_pandas().array
+        else:
+            data[name] = column.to_numpy()
+            if pa.types.is_boolean(column.type):
+                data[name] = data[name].astype(bool)  # type: ignore[attr-defined]
+    return pd.DataFrame(data, index=index)
+
+
+def ensure_columns(db: Database, table: str, columns: Iterable[str]) -> list[str]:
+    """Add `double precision` columns that `table` lacks, as for indicators of the user's own; the names that were added.
+
+    `BadInput` for a name that is not lower case letters, digits and underscores (at most 59), or one of another type.
+    """
+    target = derived_table(table)
+    names = list(dict.fromkeys(columns))
+    for name in names:
+        if not _COLUMN.fullmatch(name):
+            raise BadInput(f"column {name!r} is not accepted: lower case letters, digits and _, at most 59, a letter first")
+        if target.types.get(name, "float8?") != "float8?":
+            raise BadInput(f"column {name!r} of {table} does not hold numbers of an indicator; choose another name")
+    with db.transaction() as cursor:
+        present = _numeric_columns(cursor, table)
+        missing = [name for name in names if name not in present]
+        if missing:
+            addition = sql.SQL("ADD COLUMN IF NOT EXISTS {} double precision")
+            additions = [addition.format(sql.Identifier(name)) for name in missing]
+            cursor.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(table), sql.SQL(", ").join(additions)))
+    return missing
+
+
+def _known_columns(cursor: Cursor, table: Table) -> Table:
+    """`table` with the columns that were added to it."""
+    return with_columns(table, tuple(name for name in _numeric_columns(cursor, table.name) if name not in table.types))
+
+
+def _numeric_columns(cursor: Cursor, table: str) -> list[str]:
+    cursor.execute(
+        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+        " AND atttypid = 'float8'::regtype ORDER BY attnum",
+        (f"public.{table}",),
+    )
+    return [name for (name,) in cursor.fetchall()]
+
+
+def _check_keys(table: Table, keys: Mapping[str, str]) -> None:
+    if set(keys) != set(table.series_key):
+        raise BadInput(f"{table.name} is keyed by {' '.join(table.series_key)}, not by {' '.join(keys) or 'nothing'}")
+
+
+def _frame_columns(frame: pd.DataFrame) -> dict[str, Value]:
+    if not isinstance(frame.index, pd.DatetimeIndex):
+        raise BadInput("rows must be indexed by ts, a DatetimeIndex in UTC")
+    return {"ts": index_ms(frame.index), **{str(name): _column(frame[name]) for name in frame.columns}}
+
+
+def _column(column: pd.Series) -> np.ndarray:
+    if str(column.dtype) == "boolean" or (column.dtype == object and column.map(_is_flag).all()):
+        missing = column.isna().to_numpy(dtype=bool)
+        return np.ma.array(column.fillna(False).to_numpy(dtype=bool), mask=missing)
+    return column.to_numpy()
+
+
+def _is_flag(value: object) -> bool:
+    return value is None or value is pd.NA or isinstance(value, bool | np.bool_)

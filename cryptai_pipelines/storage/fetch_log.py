@@ -1,0 +1,45 @@
+"""`fetch_log`: the proof of every page that was received: where it came from and the SHA-256 of its payload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cryptai_pipelines.market.bars import row_count
+from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.storage.database import Cursor
+from cryptai_pipelines.storage.times import to_datetime
+
+
+def log_fetch(cursor: Cursor, sync_id: int | None, source: str, series: Series, page: Page) -> int:
+    """Record one page; its id."""
+    return int(log_fetches(cursor, sync_id, source, series, [page])[0])
+
+
+def log_fetches(cursor: Cursor, sync_id: int | None, source: str, series: Series, pages: Sequence[Page]) -> np.ndarray:
+    """Record many pages in one statement; their ids (int64), in the order of `pages`."""
+    if not pages:
+        return np.empty(0, dtype="int64")
+    cursor.execute(
+        "INSERT INTO fetch_log (sync_id, source, symbol, timeframe, url, sha256, row_count, asked_from, asked_until,"
+        " fetched_at) SELECT %s, %s, %s, %s, page.url, page.sha256, page.row_count, page.asked_from, page.asked_until,"
+        " page.fetched_at"
+        " FROM unnest(%s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::timestamptz[])"
+        " WITH ORDINALITY AS page (url, sha256, row_count, asked_from, asked_until, fetched_at, position)"
+        " ORDER BY page.position RETURNING id",
+        (
+            sync_id,
+            source,
+            series.symbol,
+            series.timeframe.code,
+            [page.url for page in pages],
+            [page.sha256 for page in pages],
+            [row_count(page.rows) for page in pages],
+            [to_datetime(page.asked.start_ms) for page in pages],
+            [to_datetime(page.asked.end_ms) for page in pages],
+            [to_datetime(page.fetched_at_ms) for page in pages],
+        ),
+    )
+    return np.array(sorted(identity for (identity,) in cursor.fetchall()), dtype="int64")

@@ -1,0 +1,186 @@
+"""Who may write a series: one holder at a time, by a session lock, and a token that fences off a holder that was replaced.
+
+A holder keeps a connection with a session advisory lock, which the server drops when the process dies. A holder that is only
+paused keeps its lock, so an expired lease may be taken over: its connections are ended, and its token no longer fits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg2
+import psycopg2.extensions
+
+from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.storage.database import Cursor, Database, connect
+from cryptai_pipelines.storage.merge_rows import lock_key
+
+# A server notices the death of a client within milliseconds; that long a holder's lock may outlive it.
+_DEATH_NOTICED_S = 0.5
+_ENDED_WITHIN_S = 10.0
+
+
+class SeriesBusy(CryptaiError):
+    """Another live process holds the series."""
+
+
+class LeaseLost(CryptaiError):
+    """Another process took the series over; what this one was about to write must not be written."""
+
+
+@dataclass(frozen=True)
+class SeriesLease:
+    """The right to write one series of one source. `token` grows with every holder; `connection` keeps the session lock."""
+
+    source: str
+    series: Series
+    token: int
+    holder: str
+    lease_s: float
+    connection: psycopg2.extensions.connection = field(repr=False)
+
+
+@contextmanager
+def take_series(db: Database, source: str, series: Series, holder: str, lease_s: float) -> Iterator[SeriesLease]:
+    """Hold the right to write `series` of `source` for the time of the block.
+
+    The series of a dead holder is taken over at once, that of a silent one when its lease has run out; syncs of the former
+    holder that are still RUNNING become FAILED. `SeriesBusy` names the series and the live holder.
+    """
+    connection = connect(db.url, autocommit=True)
+    try:
+        with connection.cursor() as cursor:
+            _lock(cursor, source, series)
+            token = _new_token(cursor, source, series, holder, lease_s)
+        lease = SeriesLease(source, series, token, holder, lease_s, connection)
+        try:
+            yield lease
+        finally:
+            _release(lease)
+    finally:
+        connection.close()
+
+
+def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
+    """Prove, in the transaction that is about to write, that the series is still ours, and extend the lease.
+
+    From here to its end no other process can take the series without ending this transaction. `LeaseLost` otherwise.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_write_key(lease.source, lease.series),))
+    cursor.execute(
+        "UPDATE historical_data_range SET lease_until = clock_timestamp() + %s * interval '1 second'"
+        " WHERE source = %s AND symbol = %s AND timeframe = %s AND lease_token = %s",
+        (lease.lease_s, *_keys(lease.source, lease.series), lease.token),
+    )
+    if cursor.rowcount == 0:
+        raise LeaseLost(f"{lease.source} {lease.series}: the series was taken over from {lease.holder}; nothing was written")
+
+
+def _lock(cursor: Cursor, source: str, series: Series) -> None:
+    """Get the session lock, from a dead or an expired holder if need be."""
+    key = _session_key(source, series)
+    if _lock_within(cursor, key, 0.0):
+        return
+    holder, expired = _current(cursor, source, series)
+    if not expired:
+        if _lock_within(cursor, key, _DEATH_NOTICED_S):
+            return
+        raise SeriesBusy(f"{source} {series} is being written by {holder}; try again when it has finished")
+    _end_backends(cursor, [key, _write_key(source, series)])
+    if not _lock_within(cursor, key, _ENDED_WITHIN_S):
+        raise SeriesBusy(f"{source} {series} is held by {holder}, whose lease ran out but whose connection cannot be ended")
+
+
+def _lock_within(cursor: Cursor, key: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", (key,))
+        if cursor.fetchone()[0]:  # type: ignore[index]
+            return True
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.02)
+
+
+def _current(cursor: Cursor, source: str, series: Series) -> tuple[str, bool]:
+    """The holder on record and whether its lease has run out; a holder that has not written its name yet is live."""
+    cursor.execute(
+        "SELECT holder, lease_until <= clock_timestamp() FROM historical_data_range"
+        " WHERE source = %s AND symbol = %s AND timeframe = %s",
+        _keys(source, series),
+    )
+    holder, expired = cursor.fetchone() or (None, None)
+    return holder or "another process", bool(expired)
+
+
+def _new_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s: float) -> int:
+    """Write our name into the lease and fail what the former holder left running. The session lock is ours here, so whatever
+    still writes is a former holder's and is ended first; it would otherwise make us wait for its row."""
+    _end_backends(cursor, [_write_key(source, series)])
+    cursor.execute(
+        "WITH former AS (SELECT holder FROM historical_data_range WHERE source = %(source)s AND symbol = %(symbol)s"
+        " AND timeframe = %(timeframe)s), taken AS ("
+        " INSERT INTO historical_data_range AS r (source, symbol, timeframe, lease_token, lease_until, holder)"
+        " VALUES (%(source)s, %(symbol)s, %(timeframe)s, 1, clock_timestamp() + %(seconds)s * interval '1 second', %(holder)s)"
+        " ON CONFLICT (source, symbol, timeframe) DO UPDATE SET lease_token = r.lease_token + 1,"
+        " lease_until = excluded.lease_until, holder = excluded.holder RETURNING lease_token), abandoned AS ("
+        " UPDATE data_sync_log SET status = 'FAILED', finished_at = clock_timestamp(),"
+        " error = 'abandoned: ' || coalesce((SELECT holder FROM former), 'its process') || ' ended without finishing'"
+        " WHERE source = %(source)s AND symbol = %(symbol)s AND timeframe = %(timeframe)s AND status IN ('PENDING', 'RUNNING'))"
+        " SELECT lease_token FROM taken",
+        {
+            "source": source,
+            "symbol": series.symbol,
+            "timeframe": series.timeframe.code,
+            "seconds": lease_s,
+            "holder": holder,
+        },
+    )
+    return cursor.fetchone()[0]  # type: ignore[index]
+
+
+def _end_backends(cursor: Cursor, keys: list[int]) -> None:
+    """End the other connections that hold any of these advisory locks and wait until they are gone."""
+    deadline = time.monotonic() + _ENDED_WITHIN_S
+    while True:
+        cursor.execute(
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+            " AND objsubid = 1 AND pid <> pg_backend_pid()"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            " AND ((classid::bigint << 32) | objid::bigint) = ANY(%s)",
+            (keys,),
+        )
+        if cursor.fetchone()[0] == 0 or time.monotonic() >= deadline:  # type: ignore[index]
+            return
+        time.sleep(0.02)
+
+
+def _release(lease: SeriesLease) -> None:
+    """Give the series back. A lease that was taken from us is not ours to touch, and its connection may be gone."""
+    try:
+        with lease.connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE historical_data_range SET lease_until = NULL, holder = NULL"
+                " WHERE source = %s AND symbol = %s AND timeframe = %s AND lease_token = %s",
+                (*_keys(lease.source, lease.series), lease.token),
+            )
+            cursor.execute("SELECT pg_advisory_unlock(%s)", (_session_key(lease.source, lease.series),))
+    except psycopg2.Error:
+        # The connection was ended: by a server that stopped, or by the process that took over. Both settle the lease.
+        pass
+
+
+def _keys(source: str, series: Series) -> tuple[str, str, str]:
+    return source, series.symbol, series.timeframe.code
+
+
+def _session_key(source: str, series: Series) -> int:
+    return lock_key("lease", *_keys(source, series))
+
+
+def _write_key(source: str, series: Series) -> int:
+    return lock_key("lease write", *_keys(source, series))

@@ -1,0 +1,59 @@
+"""`symbols`: how each venue lists and spells its symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from psycopg2.extras import Json
+
+from cryptai_pipelines.market.page import Listing
+from cryptai_pipelines.storage.changes import Change
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.times import to_datetime, to_ms
+
+_COLUMNS = [name.removesuffix("_ms") for name in (field.name for field in fields(Listing))]
+_VALUES = [name for name in _COLUMNS if name not in ("venue", "symbol")]
+_UPSERT = (
+    f"WITH merged AS (INSERT INTO symbols AS t ({', '.join(_COLUMNS)}, synced_at)"
+    f" SELECT {', '.join(_COLUMNS)}, now() FROM jsonb_to_recordset(%s) AS given (venue text, symbol text, venue_symbol text,"
+    " base text, quote text, status text, tick_size float8, lot_size float8, min_notional float8, listed_at timestamptz,"
+    " delisted_at timestamptz, simulated boolean) ORDER BY venue, symbol ON CONFLICT (venue, symbol) DO UPDATE SET"
+    f" {', '.join(f'{name} = excluded.{name}' for name in _VALUES)}, synced_at = excluded.synced_at"
+    f" WHERE ({', '.join(f't.{name}' for name in _VALUES)}) IS DISTINCT FROM"
+    f" ({', '.join(f'excluded.{name}' for name in _VALUES)}) RETURNING xmax = 0 AS inserted)"
+    " SELECT count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM merged"
+)
+
+
+def upsert_listings(cursor: Cursor, listings: Sequence[Listing]) -> Change:
+    """Store listings; how many are new and how many changed (`Change` without times). Of two with one key the last counts."""
+    latest = {(listing.venue, listing.symbol): listing for listing in listings}
+    if not latest:
+        return Change()
+    cursor.execute(_UPSERT, (Json([_record(listing) for listing in latest.values()]),))
+    new, changed = cursor.fetchone()  # type: ignore[misc]
+    return Change(new, changed)
+
+
+def read_symbols(db: Database, venue: str | None = None) -> list[Listing]:
+    """The stored listings of one venue or of all, by venue and symbol."""
+    rows = db.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM symbols WHERE venue = coalesce(%s, venue) ORDER BY venue, symbol", (venue,)
+    )
+    times = [_COLUMNS.index(name) for name in ("listed_at", "delisted_at")]
+    return [Listing(*(to_ms(value) if place in times else value for place, value in enumerate(row))) for row in rows]
+
+
+def is_simulated(db: Database, venue: str, symbol: str) -> bool:
+    """Does the venue's listing of the symbol say that its market is simulated? A symbol that is not listed is not."""
+    rows = db.rows("SELECT simulated FROM symbols WHERE venue = %s AND symbol = %s", (venue, symbol))
+    return bool(rows and rows[0][0])
+
+
+def _record(listing: Listing) -> dict[str, object]:
+    values = {field.name.removesuffix("_ms"): getattr(listing, field.name) for field in fields(listing)}
+    for name in ("listed_at", "delisted_at"):
+        moment = to_datetime(values[name])
+        values[name] = None if moment is None else moment.isoformat()
+    return values

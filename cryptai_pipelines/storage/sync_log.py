@@ -1,0 +1,57 @@
+"""`data_sync_log`: one row per attempt to bring a series up to date. Abandoned rows are closed in `leases`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from psycopg2 import sql
+
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.leases import SeriesLease
+
+COUNTS = ("pages", "rows_fetched", "rows_new", "rows_restated", "rows_validated", "rows_quarantined")
+FINAL_STATUSES = ("COMPLETED", "PARTIAL", "FAILED")
+
+
+def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None) -> int:
+    """A RUNNING row under `lease`, committed at once so that it is seen while the work goes on; its id."""
+    rows = db.rows(
+        "INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, token, run_id)"
+        " VALUES (%s, %s, %s, 'RUNNING', clock_timestamp(), clock_timestamp() + %s * interval '1 second', %s, %s) RETURNING id",
+        (lease.source, lease.series.symbol, lease.series.timeframe.code, lease.lease_s, lease.token, run_id),
+    )
+    return rows[0][0]
+
+
+def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, int], error: str | None = None) -> None:
+    """Close a RUNNING row in the transaction that wrote the data. `counts`: any of `COUNTS`. A row that was closed by a process
+    that took the series over stays as it is."""
+    if status not in FINAL_STATUSES:
+        raise BadInput(f"sync status {status!r} is not final; accepted: {' '.join(FINAL_STATUSES)}")
+    unknown = [name for name in counts if name not in COUNTS]
+    if unknown:
+        raise BadInput(f"sync count {unknown[0]!r} is not known; accepted: {' '.join(COUNTS)}")
+    given = [sql.SQL(", {} = %s").format(sql.Identifier(name)) for name in counts]
+    cursor.execute(
+        sql.SQL(
+            "UPDATE data_sync_log SET status = %s, finished_at = clock_timestamp(), error = %s{} WHERE id = %s"
+            " AND status = 'RUNNING'"
+        ).format(sql.SQL("").join(given)),
+        (status, error, *(int(value) for value in counts.values()), sync_id),
+    )
+
+
+_COLUMNS = ("id", "status", "started_at", "finished_at", "lease_until", "token", *COUNTS, "run_id", "error", "duration_seconds")
+
+
+def read_syncs(db: Database, source: str, series: Series, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest syncs of a series, newest first, one mapping per row."""
+    rows = db.rows(
+        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE source = %s AND symbol = %s AND timeframe = %s"
+        " ORDER BY id DESC LIMIT %s",
+        (source, series.symbol, series.timeframe.code, limit),
+    )
+    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

@@ -1,0 +1,109 @@
+"""One function per gate of an entry. Each gives a verdict per bar (pandas `boolean`: True, False, NA when unknown) and a score
+in [-1, 1] (float64, NaN when unknown). How verdicts become an entry is in `signals`.
+
+A row looks at itself and at rows before it, never after.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.strategy.parameters import StrategyParameters
+
+_BASIS_POINT = 1e-4
+
+
+class Gate(NamedTuple):
+    """Verdict and score of one gate, one value per bar."""
+
+    verdict: pd.array
+    score: np.ndarray
+
+
+def trend_gate(higher_trend: np.ndarray) -> Gate:
+    """Whether the higher timeframe rises. Score: its trend. Unknown where the trend is NaN."""
+    return Gate(_verdict(higher_trend > 0, np.isfinite(higher_trend)), higher_trend)
+
+
+def rsi_gate(rsi: np.ndarray, parameters: StrategyParameters) -> Gate:
+    """Whether the RSI recovered: it rose through `rsi_recovery` at this bar or at most `rsi_window - 1` bars before, is still
+    above it, and is not above `rsi_overbought`. This makes an entry an event that passes, not a state that lasts.
+
+    Score: (RSI - recovery) / (overbought - recovery), at least -1; above `rsi_overbought` it falls from 0 to -1 at 100.
+    Unknown where one of the `rsi_window + 1` RSI values that it looks at is NaN or before the first row.
+    """
+    before = _shifted(rsi, 1)
+    rose = (before <= parameters.rsi_recovery) & (rsi > parameters.rsi_recovery)
+    known = np.isfinite(rsi) & np.isfinite(before)
+    recent, all_known = rose.copy(), known.copy()
+    for lag in range(1, parameters.rsi_window):
+        recent |= _shifted(rose, lag)
+        all_known &= _shifted(known, lag)
+    inside = (rsi > parameters.rsi_recovery) & (rsi <= parameters.rsi_overbought)
+    strength = (rsi - parameters.rsi_recovery) / (parameters.rsi_overbought - parameters.rsi_recovery)
+    excess = (rsi - parameters.rsi_overbought) / max(100 - parameters.rsi_overbought, 1.0)
+    score = np.where(rsi > parameters.rsi_overbought, -excess, np.maximum(strength, -1.0))
+    return Gate(_verdict(recent & inside, all_known), score)
+
+
+def macd_gate(macd: np.ndarray, macd_signal: np.ndarray, macd_histogram: np.ndarray) -> Gate:
+    """Whether the histogram is above 0 or above the one of the bar before.
+
+    Score: histogram / (|MACD| + |signal|), 0 when both are 0: the histogram is their difference, so this is free of the
+    price's scale. Unknown where the histogram or the one before it is NaN.
+    """
+    before = _shifted(macd_histogram, 1)
+    known = np.isfinite(macd_histogram) & np.isfinite(before)
+    size = np.abs(macd) + np.abs(macd_signal)
+    score = np.divide(macd_histogram, size, out=np.where(np.isnan(size), np.nan, 0.0), where=size > 0)
+    return Gate(_verdict((macd_histogram > 0) | (macd_histogram > before), known), np.clip(score, -1.0, 1.0))
+
+
+def risk_reward(parameters: StrategyParameters) -> float:
+    """Reward per unit of risk of an entry after fees and slippage of both sides: what is gained at the target over what is
+    lost at the stop, per unit of price. With levels at fixed shares of the price it is the same for every bar; at 15 % and
+    8 % it is 1.875 before costs."""
+    slippage = parameters.slippage_bps * _BASIS_POINT
+    paid = (1 + slippage) * (1 + parameters.fee_rate)
+    kept = (1 - slippage) * (1 - parameters.fee_rate)
+    return ((1 + parameters.take_profit) * kept - paid) / (paid - (1 - parameters.stop_loss) * kept)
+
+
+def risk_reward_gate(ratio: np.ndarray, parameters: StrategyParameters) -> Gate:
+    """Whether the ratio reaches `min_risk_reward`. Score: (ratio - minimum) / (|ratio| + minimum). Unknown where it is NaN."""
+    least = parameters.min_risk_reward
+    return Gate(_verdict(ratio >= least, np.isfinite(ratio)), (ratio - least) / (np.abs(ratio) + least))
+
+
+def data_quality_gate(
+    opens_ms: np.ndarray, is_filled: np.ndarray, timeframe: Timeframe, parameters: StrategyParameters
+) -> Gate:
+    """Whether the last `clean_bars` bar slots, the present one included, hold every bar and none that was filled.
+
+    opens_ms: int64, ascending, on the grid; is_filled: bool. Unknown, unless a fault is already seen, where a slot lies before
+    the first row: nobody can tell what the series was like before it began. Score: 1 minus twice the share of faulty slots.
+    """
+    slots = parameters.clean_bars
+    since = opens_ms - (slots - 1) * timeframe.ms
+    first = np.searchsorted(opens_ms, since)
+    filled = np.concatenate(([0], np.cumsum(is_filled)))
+    rows = np.arange(len(opens_ms))
+    known_slots = np.minimum((opens_ms - opens_ms[:1].repeat(len(opens_ms))) // timeframe.ms + 1, slots)
+    faults = (known_slots - (rows + 1 - first)) + (filled[rows + 1] - filled[first])
+    known = (known_slots == slots) | (faults > 0)
+    return Gate(_verdict(faults == 0, known), np.where(known, 1.0 - 2.0 * faults / slots, np.nan))
+
+
+def _verdict(holds: np.ndarray, known: np.ndarray) -> pd.array:
+    return pd.arrays.BooleanArray(np.asarray(holds, dtype=bool), ~np.asarray(known, dtype=bool))
+
+
+def _shifted(values: np.ndarray, lag: int) -> np.ndarray:
+    """The values `lag` rows before; False or NaN where there is no such row."""
+    result = np.full(len(values), np.nan if values.dtype.kind == "f" else False, dtype=values.dtype)
+    result[lag:] = values[: max(len(values) - lag, 0)]
+    return result

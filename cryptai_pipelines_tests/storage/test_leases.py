@@ -1,0 +1,202 @@
+"""One writer per series: live holders keep others out, dead ones do not, and a paused one that was replaced cannot write."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.storage import leases, market_data, sync_log
+from cryptai_pipelines.storage.database import Database, DatabaseUnavailable, connect
+from cryptai_pipelines.storage.leases import LeaseLost, SeriesBusy, check_lease, take_series
+from cryptai_pipelines_tests.conftest import REPOSITORY
+from cryptai_pipelines_tests.storage.bars_examples import bar_rows, fresh_series, opens
+
+_WRITER = "cryptai_pipelines_tests.storage.writer_process"
+
+
+def _writer(db: Database, series: Series, mode: str, lease_s: float = 60.0) -> subprocess.Popen[str]:
+    """A process that takes the series and then does as `mode` says (see `writer_process`); it has said so when this returns."""
+    command = [sys.executable, "-m", _WRITER, db.url, series.symbol, series.timeframe.code, mode, str(lease_s)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    assert process.stdout.readline().strip() == "ready"
+    return process
+
+
+def _until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not reached in time"
+        time.sleep(0.01)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+
+
+def _statuses(db: Database, series: Series) -> list[tuple[str, str | None]]:
+    return [(sync["status"], sync["error"]) for sync in sync_log.read_syncs(db, "binance", series)]
+
+
+def test_a_live_holder_keeps_the_series(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "run one", 60):
+        with pytest.raises(SeriesBusy, match=rf"binance {series} is being written by run one"):
+            with take_series(database_per_module, "binance", series, "run two", 60):
+                pass
+        with take_series(database_per_module, "kraken", series, "run two", 60) as other:
+            assert other.token == 1
+    with take_series(database_per_module, "binance", series, "run three", 60) as lease:
+        assert lease.token == 2
+
+
+def test_a_killed_holder_is_replaced_at_once(database_per_module: Database) -> None:
+    series = fresh_series()
+    process = _writer(database_per_module, series, "hold")
+    _kill(process)
+    with take_series(database_per_module, "binance", series, "heir", 60) as lease:
+        assert lease.token == 2
+        assert _statuses(database_per_module, series) == [("FAILED", "abandoned: writer ended without finishing")]
+        with database_per_module.transaction() as cursor:
+            check_lease(cursor, lease)
+
+
+@pytest.mark.parametrize("mode", ["copying", "uncommitted"])
+def test_a_writer_killed_amid_its_transaction_leaves_nothing_and_frees_the_series(
+    database_per_module: Database, mode: str
+) -> None:
+    series = fresh_series()
+    process = _writer(database_per_module, series, mode)
+    _kill(process)
+    with take_series(database_per_module, "binance", series, "heir", 60) as lease:
+        assert market_data.span(database_per_module, series) is None
+        with database_per_module.transaction() as cursor:
+            check_lease(cursor, lease)
+            assert market_data.upsert(cursor, series, bar_rows(opens(50)), "binance", "rest").new == 50
+    assert len(market_data.read(database_per_module, series)) == 50
+
+
+@pytest.mark.parametrize("mode", ["write on input", "uncommitted"])
+def test_a_paused_writer_is_fenced_after_its_lease(database_per_module: Database, mode: str) -> None:
+    series = fresh_series()
+    process = _writer(database_per_module, series, mode, lease_s=0.2)
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        expired = "SELECT lease_until < clock_timestamp() FROM historical_data_range WHERE symbol = %s"
+        _until(lambda: database_per_module.rows(expired, (series.symbol,)) == [(True,)])
+        with take_series(database_per_module, "binance", series, "heir", 60) as lease:
+            with database_per_module.transaction() as cursor:
+                check_lease(cursor, lease)
+                market_data.upsert(cursor, series, bar_rows(opens(3), seed=7), "binance", "rest")
+            os.kill(process.pid, signal.SIGCONT)
+            told, _ = process.communicate("go\n", timeout=30)
+            # Either its token was refused, or the connection in whose transaction it was is gone.
+            assert told.strip() in ("LeaseLost", "DatabaseUnavailable")
+            with database_per_module.transaction() as cursor:
+                check_lease(cursor, lease)
+        stored = market_data.read(database_per_module, series)
+        assert stored["open"].tolist() == bar_rows(opens(3), seed=7)["open"].tolist()
+    finally:
+        _kill(process)
+
+
+def test_a_paused_writer_within_its_lease_keeps_the_series(database_per_module: Database) -> None:
+    series = fresh_series()
+    process = _writer(database_per_module, series, "write on input", lease_s=600)
+    try:
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(SeriesBusy, match="by writer"):
+            with take_series(database_per_module, "binance", series, "heir", 60):
+                pass
+        os.kill(process.pid, signal.SIGCONT)
+        told, _ = process.communicate("go\n", timeout=30)
+        assert told.strip() == "written"
+    finally:
+        _kill(process)
+    assert len(market_data.read(database_per_module, series)) == 50
+
+
+def test_an_expired_lease_that_nobody_took_may_go_on(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "slow", 0.0) as lease:
+        with database_per_module.transaction() as cursor:
+            check_lease(cursor, lease)
+            market_data.upsert(cursor, series, bar_rows(opens(2)), "binance", "rest")
+    assert len(market_data.read(database_per_module, series)) == 2
+
+
+def test_the_lease_is_extended_by_each_write(database_per_module: Database) -> None:
+    series = fresh_series()
+    until = "SELECT lease_until FROM historical_data_range WHERE symbol = %s"
+    with take_series(database_per_module, "binance", series, "steady", 60) as lease:
+        before = database_per_module.rows(until, (series.symbol,))
+        with database_per_module.transaction() as cursor:
+            check_lease(cursor, lease)
+        assert database_per_module.rows(until, (series.symbol,)) > before
+    assert database_per_module.rows(until, (series.symbol,)) == [(None,)]
+
+
+def test_losing_the_lock_connection_does_not_hide_what_went_wrong(database_per_module: Database) -> None:
+    series = fresh_series()
+    with pytest.raises(KeyError), take_series(database_per_module, "binance", series, "cut off", 60) as lease:
+        admin = connect(database_per_module.url, autocommit=True)
+        with admin.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 5000)", (lease.connection.get_backend_pid(),))
+        admin.close()
+        raise KeyError
+    with take_series(database_per_module, "binance", series, "next", 60) as lease:
+        assert lease.token == 2
+
+
+def test_a_transaction_that_outlived_its_lock_is_ended_by_the_next_holder(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "former", 60) as lease:
+        with pytest.raises(DatabaseUnavailable), database_per_module.transaction() as cursor:
+            check_lease(cursor, lease)
+            market_data.upsert(cursor, series, bar_rows(opens(3)), "binance", "rest")
+            # The lock's connection is lost while this transaction goes on, as when a network drops idle connections.
+            lease.connection.close()
+            with take_series(database_per_module, "binance", series, "heir", 60) as heir:
+                assert heir.token == 2
+            cursor.execute("SELECT 1")
+    assert market_data.span(database_per_module, series) is None
+
+
+def test_a_token_that_is_not_ours_cannot_write(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "one", 60) as former:
+        pass
+    with take_series(database_per_module, "binance", series, "two", 60):
+        with pytest.raises(LeaseLost, match="taken over from one"), database_per_module.transaction() as cursor:
+            check_lease(cursor, former)
+
+
+def test_syncs_are_counted_and_timed(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "run", 60) as lease:
+        sync = sync_log.start_sync(database_per_module, lease, run_id="abc")
+        assert _statuses(database_per_module, series) == [("RUNNING", None)]
+        counts = {name: number for number, name in enumerate(sync_log.COUNTS, start=2)}
+        with database_per_module.transaction() as cursor:
+            sync_log.finish_sync(cursor, sync, "PARTIAL", counts, error="one page short")
+    [row] = sync_log.read_syncs(database_per_module, "binance", series)
+    assert {name: row[name] for name in counts} == counts
+    assert (row["id"], row["status"], row["run_id"], row["token"]) == (sync, "PARTIAL", "abc", 1)
+    assert row["duration_seconds"] == (row["finished_at"] - row["started_at"]).total_seconds()
+
+
+def test_the_lock_is_gone_with_the_block_even_when_it_fails(database_per_module: Database) -> None:
+    series = fresh_series()
+    for number in range(3):
+        with pytest.raises(KeyError), take_series(database_per_module, "binance", series, "run", 60) as lease:
+            assert lease.token == number + 1
+            raise KeyError
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND ((classid::bigint << 32) | objid::bigint) = %s"
+    assert database_per_module.rows(held, (leases._session_key("binance", series),)) == [(0,)]

@@ -1,0 +1,44 @@
+"""Who may import whom, and what loading the definitions may cost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from importlinter.cli import lint_imports
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+HEAVY = ("ccxt", "mlflow", "sklearn", "numba", "plotly", "matplotlib", "talib", "pandera")
+
+
+def test_rooms_import_only_what_the_architecture_allows(monkeypatch, capsys):
+    monkeypatch.chdir(REPOSITORY)
+    code = lint_imports(config_filename="pyproject.toml", no_cache=True)
+    assert code == 0, capsys.readouterr().out
+
+
+def test_loading_the_definitions_stays_cheap():
+    code = f"import sys, cryptai_pipelines.definitions; print([name for name in {HEAVY!r} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert loaded.stdout.strip() == "[]"
+
+
+def test_only_orchestration_and_definitions_name_dagster():
+    package = REPOSITORY / "cryptai_pipelines"
+    importing = {
+        path.relative_to(package).parts[0]
+        for path in package.rglob("*.py")
+        if any(line.strip().startswith(("import dagster", "from dagster")) for line in path.read_text().splitlines())
+    }
+    assert importing == {"orchestration", "definitions.py"}
+
+
+def test_only_settings_reads_the_environment():
+    package = REPOSITORY / "cryptai_pipelines"
+    reading = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if any(text in path.read_text() for text in ("os.getenv", "os.environ.get", "os.environ["))
+    }
+    assert reading <= {"cli/demo.py"}, "reading CRYPTAI_* belongs to settings.py"
