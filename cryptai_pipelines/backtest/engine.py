@@ -132,5 +132,3 @@ def _run(
     columns = (bars.ts, bars.open, bars.high, bars.low, bars.close, bars.tradable, bars.entries)
     closed = compiled()(*columns, target_first, parameters.record(), book, equity, trades)
     return book, trades[:closed].copy(), equity
-
-

@@ -68,7 +68,8 @@ def _entry_flags(entries: pd.Series, index: pd.DatetimeIndex) -> np.ndarray:
         raise BadArgument(f"entries has {len(entries)} rows and bars has {len(index)}; accepted: one entry flag per bar")
     if entries.index is not index and not entries.index.equals(index):
         row = int(np.argmax(np.asarray(entries.index != index)))
-        raise BadArgument(f"entries row {row} is at {entries.index[row]} and bars row {row} at {index[row]}; accepted: one index")
+        here, there = entries.index[row], index[row]
+        raise BadArgument(f"entries row {row} is at {here} and bars row {row} at {there}; accepted: the index of bars")
     return _flags(entries, "entries")
 
 

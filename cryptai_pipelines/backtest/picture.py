@@ -37,7 +37,8 @@ def equity_png(equity: pd.Series, initial_capital: float, title: str, *, simulat
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     if simulated:
-        upper.text(0.5, 0.5, "simulated", transform=upper.transAxes, ha="center", va="center", fontsize=44, alpha=0.1, rotation=12)
+        middle = {"transform": upper.transAxes, "ha": "center", "va": "center"}
+        upper.text(0.5, 0.5, "simulated", fontsize=44, alpha=0.1, rotation=12, **middle)
     png = io.BytesIO()
     figure.savefig(png, format="png", metadata={"Software": None})
     return png.getvalue()

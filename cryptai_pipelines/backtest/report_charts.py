@@ -1,4 +1,5 @@
-"""The charts of a report as Plotly figures in plain data: lists of traces and a layout. Text and tables are in `report_page`."""
+"""The charts of a report as Plotly figures in plain data: lists of traces and a layout. Words and tables are in
+`report_page`."""
 
 from __future__ import annotations
 

@@ -102,9 +102,7 @@ def _headline(metrics: Mapping[str, float]) -> str:
 
 
 def _metrics(report: Report) -> str:
-    rows = (
-        (_label(name), _shown(name, report.metrics[name]), _shown(name, report.optimistic[name])) for name in _ORDER
-    )
+    rows = ((_label(name), _shown(name, report.metrics[name]), _shown(name, report.optimistic[name])) for name in _ORDER)
     note = (
         "A bar that touches both target and stop does not say which came first. Pessimistic counts it as the stop, optimistic "
         "as the target; the truth lies between them."

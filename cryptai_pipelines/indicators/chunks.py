@@ -17,8 +17,7 @@ from cryptai_pipelines.indicators.registry import IndicatorSpec
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import Timeframe
 
-# Shorter chunks repeat more warm-up (3,000 bars for the slowest mean); longer ones are more to recompute per new bar, and the
-# outputs of one call outgrow what the allocator hands out again without asking the system.
+# Shorter chunks repeat more warm-up (3,000 bars for the slowest mean); longer ones are more to read and compute per new bar.
 CHUNK_BARS = 8_192
 
 
@@ -59,28 +58,27 @@ def compute(bars: pd.DataFrame, specs: Sequence[IndicatorSpec], timeframe: Timef
     inputs = _input_arrays(bars, specs)
     first = int(np.searchsorted(ts, start_ms))
     slices = list(_chunk_slices(ts, timeframe, first))
-    columns: dict[str, np.ndarray] = {}
+    base = max(0, slices[0][0] - warmup_bars(specs)) if slices else first
+    names = output_columns(specs)
+    block = np.empty((len(names), len(ts) - base))
+    row = 0
     for spec in specs:
-        arrays = {name: inputs[name] for name in spec.inputs}
-        columns |= zip(spec.outputs, _values(spec, arrays, slices, first, len(ts)), strict=True)
-    return pd.DataFrame(columns, index=bars.index[first:], columns=output_columns(specs), copy=False)
+        columns = {name: inputs[name][base:] for name in spec.inputs}
+        _fill(spec, columns, block[row : row + len(spec.outputs)], [(begin - base, end - base) for begin, end in slices])
+        row += len(spec.outputs)
+    return pd.DataFrame(block[:, first - base :].T, index=bars.index[first:], columns=names, copy=False)
 
 
-def _values(
-    spec: IndicatorSpec, arrays: dict[str, np.ndarray], slices: Sequence[tuple[int, int]], first: int, stop: int
-) -> list[np.ndarray]:
-    """The outputs of one indicator for the bars at positions `first:stop`, computed over the chunks `slices`."""
-    pieces = [(max(0, begin - spec.warmup), end) for begin, end in slices]
-    base = pieces[0][0] if pieces else first
-    inputs = {name: array[base:stop] for name, array in arrays.items()}
-    outputs = [np.empty(stop - base) for _ in spec.outputs]
+def _fill(
+    spec: IndicatorSpec, inputs: dict[str, np.ndarray], rows: np.ndarray, slices: Sequence[tuple[int, int]]
+) -> None:
+    """Write the outputs of one indicator over the chunks `slices` into `rows`, one each; before the first chunk anything."""
     # From the last chunk to the first: where a chunk's warm-up was written, the chunk before it writes its own values.
-    relative = [(begin - base, end - base) for begin, end in reversed(pieces)]
+    pieces = [(max(0, begin - spec.warmup), end) for begin, end in reversed(slices)]
     try:
-        (spec.fill or fill_by(spec.compute))(inputs, outputs, relative)
+        (spec.fill or fill_by(spec.compute))(inputs, list(rows), pieces)
     except ValueError as error:
         raise ValueError(f"indicator {spec.name!r}: {error}") from error
-    return [output[first - base :] for output in outputs]
 
 
 def _chunk_slices(ts: np.ndarray, timeframe: Timeframe, first: int) -> Iterator[tuple[int, int]]:

@@ -116,9 +116,8 @@ def upsert_daily(cursor: Cursor, backtest_id: int, daily: pd.DataFrame) -> Chang
     if daily.empty:
         return Change()
     days = daily.index.as_unit("ms").asi8
-    cursor.execute(
-        "DELETE FROM performance_metrics WHERE backtest_id = %s AND day > %s", (backtest_id, to_datetime(days.max()).date())
-    )
+    last_day = daily.index.max().date()
+    cursor.execute("DELETE FROM performance_metrics WHERE backtest_id = %s AND day > %s", (backtest_id, last_day))
     values: dict[str, Value] = {"backtest_id": int(backtest_id), "day": days, **_columns(daily, _DAY_COLUMNS, "daily")}
     stage(cursor, _DAILY, values, len(daily))
     return merge_staged(cursor, _DAILY, tuple(values))

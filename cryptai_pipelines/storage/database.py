@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import psycopg2
 import psycopg2.errors
@@ -23,8 +23,8 @@ from cryptai_pipelines.storage.urls import database_name, driver_url, one_line, 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Cursor = psycopg2.extensions.cursor
-Parameter = str | int | float
+Cursor: TypeAlias = psycopg2.extensions.cursor
+Parameter: TypeAlias = str | int | float
 T = TypeVar("T")
 
 _LOWEST_VERSION = 150000

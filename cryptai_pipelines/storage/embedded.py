@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote
 
 from cryptai_pipelines.market.errors import CryptaiError
@@ -278,7 +279,7 @@ def _run(
     """Run one of the programs as the server's user. PG* variables of the caller must not reach it; its messages go through a
     file, because a server that pg_ctl starts would keep a pipe open."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")} | {"LC_ALL": "C"}
-    identity = {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
+    identity: dict[str, Any] = {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
     with tempfile.TemporaryFile("w+") as messages:
         result = subprocess.run(
             (str(program), *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,

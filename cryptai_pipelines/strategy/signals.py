@@ -24,8 +24,8 @@ class Strategy:
     """A way from bars and indicators to entries.
 
     needs: indicator columns that it reads. warmup_bars: existing bars it must be given before the chunk of the first wanted
-    row. signals: (bars, indicators, timeframe, parameters, start_ms) -> one row per bar from `start_ms` on, with at least a bool
-    column `entry`; the row of a bar depends on that bar and earlier ones only, and not on where the frames start.
+    row. signals: (bars, indicators, timeframe, parameters, start_ms) -> one row per bar from `start_ms` on, with at least a
+    bool column `entry`; the row of a bar depends on that bar and earlier ones only, and not on where the frames start.
     """
 
     name: str

@@ -1,5 +1,5 @@
-"""The default strategy: buy when the higher timeframe rises, the RSI recovers, the MACD agrees, the reward is worth the risk and
-the data under it is sound. Single gates are in `gates`; this is where they meet."""
+"""The default strategy: buy when the higher timeframe rises, the RSI recovers, the MACD agrees, the reward is worth the risk
+and the data under it is sound. Single gates are in `gates`; this is where they meet."""
 
 from __future__ import annotations
 
@@ -73,20 +73,20 @@ def signals(
     return pd.DataFrame(columns, index=bars.index).iloc[start:]
 
 
-def _check(
-    bars: pd.DataFrame, indicators: pd.DataFrame, timeframe: Timeframe, start_ms: int
-) -> tuple[np.ndarray, int]:
+def _check(bars: pd.DataFrame, indicators: pd.DataFrame, timeframe: Timeframe, start_ms: int) -> tuple[np.ndarray, int]:
     _require_columns("bars", bars, ("close", "is_filled"))
     _require_columns("indicators", indicators, NEEDS)
     opens = _open_times("bars", bars.index)
     _open_times("indicators", indicators.index)
     off_grid = ~timeframe.on_grid(opens)
     if off_grid.any():
-        raise BadArgument(f"bars row {int(np.argmax(off_grid))} at {bars.index[off_grid][0]} is not on the grid of {timeframe.code}")
+        row = int(np.argmax(off_grid))
+        raise BadArgument(f"bars row {row} at {bars.index[row]} is not on the grid of {timeframe.code}")
     finite = np.isfinite(bars["close"].to_numpy(dtype="float64"))
     if not finite.all():
         row = int(np.argmin(finite))
-        raise BadArgument(f"bars.close is {bars['close'].iloc[row]} in row {row} at {bars.index[row]}; accepted: a finite number")
+        value = bars["close"].iloc[row]
+        raise BadArgument(f"bars.close is {value} in row {row} at {bars.index[row]}; accepted: a finite number")
     return opens, int(np.searchsorted(opens, start_ms))
 
 

@@ -173,14 +173,18 @@ def test_bars_per_year_of_every_timeframe_even_with_holes():
 
 def test_scheduled_summary_differs_only_where_its_periods_do():
     """Days instead of bars: what is taken from trades and bars is the same, what is taken from returns uses the days."""
-    bars, entries = random_market(3, 2_000)
-    run = advance(start(EngineParameters()), bar_arrays(bars, entries))
+    bars, _ = random_market(3, 2_000)
+    always = pd.Series(True, index=bars.index)
+    wide = {"take_profit": 0.9, "stop_loss": 0.5, "fee_rate": 0.02}
+    run = advance(start(EngineParameters(**wide)), bar_arrays(bars, always))
+    assert run.state.book["quantity"] > 0, "a position must be open at the end, for its costs to show"
     final = settle(run.state)[0]
-    by_bar = simulate(bars, entries).metrics
+    by_bar = simulate(bars, always, **wide).metrics
     daily = pd.Series(run.equity, index=bars.index).resample("D").last().dropna()
     by_day = summary(final, daily.to_numpy(), 365.0)
     other = {"cagr", "volatility", "sharpe", "sortino", "var_95", "periods_per_year"}
-    np.testing.assert_equal({k: v for k, v in by_day.items() if k not in other}, {k: v for k, v in by_bar.items() if k not in other})
+    for name in set(METRICS) - other:
+        np.testing.assert_equal(by_day[name], by_bar[name], err_msg=name)
     values = np.append(daily.to_numpy()[:-1], by_bar["final_equity"])
     returns = (values / np.concatenate(([10_000.0], values[:-1])) - 1).tolist()
     expected = by_the_book(returns, 365.0)

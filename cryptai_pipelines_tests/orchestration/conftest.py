@@ -46,6 +46,13 @@ def instance(postgres_server: EmbeddedServer, tmp_path: Path) -> Iterator[dg.Dag
         yield opened
 
 
+@pytest.fixture(scope="module")
+def instance_per_module(postgres_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance that the tests of one module share."""
+    with dagster_instance(postgres_server, tmp_path_factory.mktemp("instance")) as opened:
+        yield opened
+
+
 def settings_for(url: str, home: Path, **changes: object) -> Settings:
     """Settings for a replay venue at `url`, untouched by the environment of whoever runs the tests."""
     chosen = {"binance_url": url, "home": home, "symbols": "BTC-USDT", "timeframes": "1h", "grace_seconds": 10.0, **changes}

@@ -9,6 +9,7 @@ import psycopg2
 import pytest
 
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
+from cryptai_pipelines.storage import database as database_module
 from cryptai_pipelines.storage.database import Database, DatabaseUnavailable, connect, create_databases, run_transaction
 from cryptai_pipelines.storage.embedded import EmbeddedServer
 from cryptai_pipelines.storage.urls import driver_url, one_line, sibling_url, with_database
@@ -54,6 +55,26 @@ def test_an_unreachable_server_is_one_line_without_the_password(how: str, url: s
 def test_a_missing_database_is_named(postgres_server: EmbeddedServer) -> None:
     with pytest.raises(CryptaiError, match='"no_such" does not exist'):
         Database(postgres_server.url("no_such")).read("SELECT 1")
+
+
+def test_a_wrong_password_is_one_line_without_it(postgres_server: EmbeddedServer) -> None:
+    administer(postgres_server, "CREATE ROLE {} LOGIN PASSWORD 'open barley'", "guarded")
+    rules = postgres_server.data / "pg_hba.conf"
+    rules.write_text("local all guarded scram-sha-256\n" + rules.read_text())
+    administer(postgres_server, "SELECT pg_reload_conf()")
+    url = postgres_server.url("postgres").replace("postgres@", "guarded:{}@")
+    assert Database(url.format("open%20barley")).rows("SELECT current_user") == [("guarded",)]
+    for how in ("rows", "read"):
+        with pytest.raises(DatabaseUnavailable, match='password authentication failed for user "guarded"') as failed:
+            getattr(Database(url.format("open%20sesame")), how)("SELECT 1")
+        assert "sesame" not in str(failed.value) and "\n" not in str(failed.value)
+
+
+def test_a_server_that_is_too_old_is_refused(postgres_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_LOWEST_VERSION", 990000)
+    for how in ("rows", "read"):
+        with pytest.raises(CryptaiError, match="is PostgreSQL 18; 15 or newer is needed"):
+            getattr(Database(postgres_server.url("postgres")), how)("SELECT 1")
 
 
 @pytest.mark.parametrize("secret", ["pa:ss@wo/rd", "sesame", "a b%c"])

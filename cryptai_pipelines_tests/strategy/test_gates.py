@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.market.bars import index_ms
-from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.gates import (
     data_quality_gate,

@@ -16,7 +16,7 @@ from .conftest import MONDAY_MS, random_bars
 def slow_trend(bars: pd.DataFrame, timeframe: Timeframe) -> list[float]:
     """Trend at each bar, from the closed higher bars of the whole history, one bar after another."""
     higher = HIGHER[timeframe]
-    found, closes, emas, interval = [], [], [], None
+    found, closes, emas, interval, last_close = [], [], [], None, np.nan
     whole = int(index_ms(bars.index)[0]) == higher.floor(int(index_ms(bars.index)[0]))
     for ts, close in zip(index_ms(bars.index).tolist(), bars["close"].tolist(), strict=True):
         if interval is not None and higher.floor(ts) != interval:

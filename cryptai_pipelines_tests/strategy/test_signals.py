@@ -94,7 +94,8 @@ def test_recorded_bars_reach_every_verdict(recorded):
 
 def test_entry_is_all_gates_and_unknown_is_no_entry(recorded):
     rows = signals(*recorded, Timeframe.H1, DEFAULTS, 0)
-    expected = [all(value is not pd.NA and bool(value) for value in gates) for gates in zip(*(rows[g] for g in GATES), strict=True)]
+    verdicts = zip(*(rows[gate] for gate in GATES), strict=True)
+    expected = [all(verdict is not pd.NA and bool(verdict) for verdict in row) for row in verdicts]
     assert rows["entry"].tolist() == expected
     assert rows["entry"].dtype == bool
 

@@ -1,0 +1,34 @@
+"""Equity told from trades alone agrees with what the engine carried from bar to bar."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptai_pipelines.backtest.engine import advance, settle, start
+from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.records import TRADE_DTYPE, trades_frame
+from cryptai_pipelines.backtest.valuation import equity_at_closes
+
+from .conftest import random_arguments, random_market
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_trades_and_closes_tell_the_equity_of_every_bar(seed):
+    bars, entries = random_market(seed, 150)
+    parameters = EngineParameters(**random_arguments(seed))
+    run = advance(start(parameters), bar_arrays(bars, entries))
+    last = settle(run.state)[1]
+    trades = trades_frame(np.concatenate((run.trades, last))).assign(is_open=False)
+    trades.loc[len(run.trades) :, "is_open"] = True
+    told = equity_at_closes(trades, bars["close"], parameters.initial_capital, parameters.fee_rate)
+    np.testing.assert_allclose(told, run.equity, rtol=1e-9)
+
+
+def test_without_trades_equity_is_the_capital():
+    bars, _ = random_market(1, 20)
+    nothing = trades_frame(np.empty(0, dtype=TRADE_DTYPE)).assign(is_open=pd.Series(dtype=bool))
+    assert (equity_at_closes(nothing, bars["close"], 500.0, 0.001) == 500.0).all()
