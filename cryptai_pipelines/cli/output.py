@@ -8,28 +8,45 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.logging import RichHandler
+if TYPE_CHECKING:
+    from rich.console import Console
 
-stderr = Console(stderr=True)
+# These tell of a failure that the command itself explains in one line.
+_TOLD_BY_THE_COMMAND = ("cryptai_pipelines.orchestration.chain.walk",)
+
+
+@cache
+def stderr() -> Console:
+    """The console that lines, logs and progress bars share, so that they do not write over each other."""
+    from rich.console import Console
+
+    return Console(stderr=True)
 
 
 def configure_logging(verbose: bool) -> None:
-    """Warnings (or, when `verbose`, everything of ours) to stderr; plain lines when stderr is not a terminal."""
-    level = logging.DEBUG if verbose else logging.WARNING
-    handler: logging.Handler
-    if sys.stderr.isatty():
-        handler = RichHandler(console=stderr, show_path=False, rich_tracebacks=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    """Everything of ours to stderr when `verbose`. Otherwise warnings, such as a venue that has to be asked again, to a person
+    at a terminal, and errors alone elsewhere: a failure is one line there."""
     root = logging.getLogger("cryptai_pipelines")
-    root.handlers = [handler]
-    root.setLevel(level)
     root.propagate = False
+    root.handlers = [_handler()]
+    root.setLevel(logging.DEBUG if verbose else logging.WARNING if sys.stderr.isatty() else logging.ERROR)
+    for name in _TOLD_BY_THE_COMMAND:
+        logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.ERROR)
+
+
+def _handler() -> logging.Handler:
+    if sys.stderr.isatty():
+        from rich.logging import RichHandler
+
+        handler: logging.Handler = RichHandler(console=stderr(), show_path=False, rich_tracebacks=False)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        return handler
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
 
 
 def print_json(result: Mapping[str, Any]) -> None:
@@ -49,14 +66,17 @@ def _finite(value: Any) -> Any:
 
 def say(line: str) -> None:
     """A line for the person at the terminal; not part of the result."""
-    stderr.print(line, highlight=False, markup=False, soft_wrap=True)
+    if sys.stderr.isatty():
+        stderr().print(line, highlight=False, markup=False, soft_wrap=True)
+    else:
+        print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(line: str) -> Iterator[None]:
     """A line that says what is being done: a spinner on a terminal, a plain line elsewhere."""
-    if stderr.is_terminal:
-        with stderr.status(line):
+    if sys.stderr.isatty():
+        with stderr().status(line):
             yield
     else:
         say(line)

@@ -20,7 +20,7 @@ _SECONDS_BETWEEN_LINES = 5.0
 @contextmanager
 def shown_progress() -> Iterator[OnProgress]:
     """A callback that shows each step of each series; safe to call from several threads."""
-    if stderr.is_terminal:
+    if stderr().is_terminal:
         with _bars() as bars:
             yield _on_bars(bars)
     else:
@@ -35,7 +35,7 @@ def _bars() -> Progress:
         TextColumn("{task.fields[bars]:,} bars"),
         TextColumn("{task.fields[rate]:,.0f} bars/s"),
         TimeRemainingColumn(),
-        console=stderr,
+        console=stderr(),
     )
 
 

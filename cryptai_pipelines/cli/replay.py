@@ -7,10 +7,6 @@ from typing import Annotated
 
 import typer
 
-from cryptai_pipelines.cli.output import say
-from cryptai_pipelines.market.clock import parse_time
-from cryptai_pipelines.market.errors import BadInput
-
 
 def replay(
     folder: Annotated[
@@ -26,6 +22,9 @@ def replay(
     weight_limit: Annotated[int, typer.Option(min=1, help="Request weight that the venue allows per minute.")] = 6000,
 ) -> None:
     """Serve recorded (DIR) or simulated (--simulate SEED) bars until interrupted."""
+    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.market.clock import parse_time
+    from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.replay.rate_limit import Limits
     from cryptai_pipelines.replay.recorded import open_recorded
     from cryptai_pipelines.replay.server import serve

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Annotated
-
-import typer
 
 from cryptai_pipelines.market.clock import parse_time
 from cryptai_pipelines.market.errors import BadInput
@@ -14,14 +11,6 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series, parse_symbol
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.settings import Settings
-
-SymbolsArgument = Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="Such as BTC-USDT.")]
-TimeframesOption = Annotated[
-    list[str] | None, typer.Option("--timeframe", "-t", help="1m 5m 15m 30m 1h 4h 1d 1w; may be given several times.")
-]
-StartOption = Annotated[str | None, typer.Option(help="From this open time on (ISO 8601, UTC).")]
-EndOption = Annotated[str | None, typer.Option(help="Up to this open time, exclusive (ISO 8601, UTC).")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 _FAR_FUTURE_MS = 2**52
 

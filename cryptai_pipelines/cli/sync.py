@@ -2,65 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cryptai_pipelines.cli.output import print_json, say
-from cryptai_pipelines.cli.progress import shown_progress
-from cryptai_pipelines.cli.results import print_series, stored_series
-from cryptai_pipelines.cli.selection import (
-    EndOption,
-    JsonOption,
-    StartOption,
-    SymbolsArgument,
-    TimeframesOption,
-    chosen_series,
-    chosen_window,
-    run_name,
-)
-from cryptai_pipelines.orchestration.chain.steps import data_steps
-from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
-from cryptai_pipelines.orchestration.store import open_store, open_venue
-from cryptai_pipelines.settings import load_settings
-from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.cli.options import EndOption, JsonOption, StartOption
+
+if TYPE_CHECKING:
+    from cryptai_pipelines.market.intervals import Interval
+    from cryptai_pipelines.market.series import Series
+    from cryptai_pipelines.orchestration.chain.walk import SeriesResult
+    from cryptai_pipelines.settings import Settings
+    from cryptai_pipelines.storage.database import Database
 
 
 def sync(
-    symbols: SymbolsArgument = None,
-    timeframe: TimeframesOption = None,
+    symbols: Annotated[list[str] | None, typer.Argument(metavar="[SYMBOL]...", help="Such as BTC-USDT.")] = None,
+    timeframe: Annotated[
+        list[str] | None,
+        typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w; may be given several times."),
+    ] = None,
     start: StartOption = None,
     end: EndOption = None,
     exchange: Annotated[str | None, typer.Option(help="The venue; the default is CRYPTAI_EXCHANGE.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Fetch what is missing, validate it and store it; running it again writes nothing twice."""
+    from cryptai_pipelines.cli.selection import chosen_series, chosen_window
+    from cryptai_pipelines.settings import load_settings
+
     settings = load_settings()
     if exchange is not None:
         settings = settings.model_copy(update={"exchange": exchange})
-    series, window = chosen_series(symbols, timeframe, settings), chosen_window(start, end)
+    told = _brought_up_to_date(chosen_series(symbols, timeframe, settings), chosen_window(start, end), settings)
+    _tell(told, json)
+    raise typer.Exit(1 if any(one["error"] for one in told) else 0)
+
+
+def _brought_up_to_date(series: list[Series], window: Interval | None, settings: Settings) -> list[dict[str, Any]]:
+    """What became of each series, in their order."""
+    from cryptai_pipelines.cli.progress import shown_progress
+    from cryptai_pipelines.cli.selection import run_name
+    from cryptai_pipelines.orchestration.chain.steps import data_steps
+    from cryptai_pipelines.orchestration.chain.walk import walk
+    from cryptai_pipelines.orchestration.store import open_store, open_venue
+
     venue = open_venue(settings)
     with open_store(settings) as store:
         with shown_progress() as on_progress:
             steps = data_steps(store.database, venue, settings, run_name("sync"), window, on_progress)
-            results = list(walk(series, steps, settings.fetch_threads))
-        told = [_told(store.database, venue.name, result) for result in _in_order(results, series)]
-    failed = [result for result in results if result.error]
-    if json:
-        print_json({"rows_written": sum(one["rows_written"] for one in told), "series": told})
-    else:
-        print_series(told)
-    for result in failed:
-        say(f"cryptai: {result.series} failed at {result.failed_at}: {result.error}")
-    raise typer.Exit(1 if failed else 0)
-
-
-def _in_order(results: Sequence[SeriesResult], series: Sequence[object]) -> list[SeriesResult]:
-    return sorted(results, key=lambda result: series.index(result.series))
+            results = {result.series: result for result in walk(series, steps, settings.fetch_threads)}
+        return [_told(store.database, venue.name, results[one]) for one in series]
 
 
 def _told(database: Database, venue: str, result: SeriesResult) -> dict[str, Any]:
+    from cryptai_pipelines.cli.results import stored_series
+
     written = {outcome.asset: outcome.written for outcome in result.outcomes}
     facts = {name: value for outcome in result.outcomes for name, value in outcome.facts.items()}
     return {
@@ -70,5 +67,22 @@ def _told(database: Database, venue: str, result: SeriesResult) -> dict[str, Any
         "raw_rows_written": written.get("raw_ohlcv", 0),
         "validated_rows_written": written.get("validated_bars", 0),
         "rows_written": sum(written.values()),
+        "failed_at": result.failed_at,
         "error": result.error,
     }
+
+
+def _tell(told: list[dict[str, Any]], json: bool) -> None:
+    from cryptai_pipelines.cli.output import print_json, say
+    from cryptai_pipelines.cli.results import print_series
+
+    failures = [
+        f"{one['symbol']} {one['timeframe']} failed at {one['failed_at']}: {one['error']}" for one in told if one["error"]
+    ]
+    if json:
+        summary: dict[str, Any] = {"rows_written": sum(one["rows_written"] for one in told), "series": told}
+        print_json({**summary, "error": "; ".join(failures)} if failures else summary)
+    elif len(failures) < len(told):
+        print_series(told)
+    for failure in failures:
+        say(f"cryptai: {failure}")

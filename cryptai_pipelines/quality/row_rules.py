@@ -146,7 +146,8 @@ def _impossible_flow(rows: Columns, limits: Limits, sound: np.ndarray) -> np.nda
 
 def _close_time(rows: Columns, limits: Limits, sound: np.ndarray) -> np.ndarray:
     expected = rows["ts"] + (limits.timeframe.ms - 1)
-    return (rows["close_ts"] > 0) & (rows["close_ts"] != expected) & limits.timeframe.on_grid(rows["ts"])
+    # 0 is "not given"; what a source could not read is negative.
+    return (rows["close_ts"] != 0) & (rows["close_ts"] != expected) & limits.timeframe.on_grid(rows["ts"])
 
 
 def _conflicting(rows: Columns, limits: Limits, sound: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ FAULTS: list[tuple[str, dict[str, float]]] = [
     *[("impossible_flow", {field: -1.0}) for field in ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")],
     *[("impossible_flow", {field: np.inf}) for field in ("quote_volume", "taker_buy_base", "taker_buy_quote")],
     *[("close_time", {"close_ts": TS + shift}) for shift in (HOUR, HOUR - 2, 0, 2 * HOUR - 1)],
-    *[("close_time", {"close_ts": (TS + HOUR - 1) * 1_000}), ("close_time", {"close_ts": I64.max})],
+    *[("close_time", {"close_ts": (TS + HOUR - 1) * 1_000}), ("close_time", {"close_ts": I64.max}), ("close_time", {"close_ts": -1})],
 ]
 
 
@@ -197,7 +197,7 @@ def judged_one_by_one(rows: Columns, timeframe: Timeframe, not_after_ms: int) ->
         fine = fine and low <= min(o, c) and max(o, c) <= h
         flows = [row[name] for name in ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")]
         fine = fine and not any(x < 0 or x == np.inf for x in flows)
-        sound.append(fine and (row["close_ts"] <= 0 or row["close_ts"] == ts + timeframe.ms - 1))
+        sound.append(fine and (row["close_ts"] == 0 or row["close_ts"] == ts + timeframe.ms - 1))
     return sound
 
 

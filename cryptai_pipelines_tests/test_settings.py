@@ -1,0 +1,55 @@
+"""Settings: read from the environment, refused in one line, and told in the README."""
+
+from __future__ import annotations
+
+import pytest
+
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.settings import Settings, load_settings
+from cryptai_pipelines_tests.conftest import REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def no_dotenv(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_every_setting_is_in_the_readme_with_its_default():
+    table = (REPOSITORY / "README.md").read_text()
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = "unset" if default is None else ",".join(default) if isinstance(default, tuple) else default
+        assert f"| `CRYPTAI_{name.upper()}` | `{shown}` | {field.description} |" in table
+
+
+def test_lists_and_dotenv_are_read(monkeypatch, tmp_path):
+    (tmp_path / ".env").write_text("CRYPTAI_TIMEFRAMES=1h, 4h\n")
+    monkeypatch.setenv("CRYPTAI_SYMBOLS", "btc/usdt, ETH-USDT,")
+    told = load_settings()
+    assert [str(series) for series in told.series] == ["BTC-USDT 1h", "BTC-USDT 4h", "ETH-USDT 1h", "ETH-USDT 4h"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CRYPTAI_SYMBOLS", "BTCUSDT"),
+        ("CRYPTAI_TIMEFRAMES", "7m"),
+        ("CRYPTAI_GRACE_SECONDS", "soon"),
+        ("CRYPTAI_GRACE_SECONDS", "-1"),
+        ("CRYPTAI_INITIAL_CAPITAL", "0"),
+        ("CRYPTAI_STOP_LOSS", "1.5"),
+        ("CRYPTAI_FEE_RATE", "nan"),
+        ("CRYPTAI_FETCH_THREADS", "0"),
+    ],
+)
+def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadInput) as refused:
+        load_settings()
+    line = str(refused.value)
+    assert value in line and "\n" not in line
+
+
+def test_a_password_is_not_shown(monkeypatch):
+    monkeypatch.setenv("CRYPTAI_DATABASE_URL", "postgresql://me:hunter2@db/cryptai")
+    assert "hunter2" not in repr(load_settings())
