@@ -6,26 +6,26 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cryptai_pipelines.cli.output import print_json
-from cryptai_pipelines.cli.up import refuse_taken_port
-from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.cli.options import JsonOption
 from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.orchestration.store import open_store, open_venue
-from cryptai_pipelines.settings import Settings, load_settings
-from cryptai_pipelines.sources.errors import SourceError
+
+if TYPE_CHECKING:
+    from cryptai_pipelines.settings import Settings
 
 _NEEDED_FREE_BYTES = 2 * 1024**3
 
 
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: JsonOption = False,
     offline: Annotated[bool, typer.Option("--offline", help="Do not call the venue.")] = False,
 ) -> None:
     """Check Python, disk, database, port and venue; exit code 1 when one of them is not fit."""
+    from cryptai_pipelines.settings import load_settings
+
     settings = load_settings()
     checks: dict[str, Callable[[Settings], str]] = {
         "python": _python,
@@ -36,16 +36,28 @@ def doctor(
     if not offline:
         checks["venue"] = _venue
     findings = [_examine(name, check, settings) for name, check in checks.items()]
-    healthy = all(finding["ok"] for finding in findings)
+    _tell(findings, json)
+    raise typer.Exit(0 if all(finding["ok"] for finding in findings) else 1)
+
+
+def _tell(findings: list[dict[str, Any]], json: bool) -> None:
+    from cryptai_pipelines.cli.output import print_json, say
+
+    unfit = [finding["check"] for finding in findings if not finding["ok"]]
+    verdict = f"not fit: {', '.join(unfit)}" if unfit else None
     if json:
-        print_json({"healthy": healthy, "checks": findings})
+        told = {"healthy": not unfit, "checks": findings}
+        print_json({**told, "error": verdict} if unfit else told)
     else:
         for finding in findings:
             typer.echo(f"{'ok  ' if finding['ok'] else 'FAIL'} {finding['check']:9} {finding['detail']}")
-    raise typer.Exit(0 if healthy else 1)
+    if unfit:
+        say(f"cryptai: {verdict}")
 
 
-def _examine(name: str, check: Callable[[Settings], str], settings: Settings) -> dict[str, object]:
+def _examine(name: str, check: Callable[[Settings], str], settings: Settings) -> dict[str, Any]:
+    from cryptai_pipelines.sources.errors import SourceError
+
     try:
         return {"check": name, "ok": True, "detail": check(settings)}
     except (CryptaiError, SourceError, OSError) as error:
@@ -67,6 +79,7 @@ def _disk(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
+    from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.storage.schema import current_revision
 
     with open_store(settings) as store:
@@ -74,11 +87,20 @@ def _database(settings: Settings) -> str:
         return f"PostgreSQL {store.database.server_version()} ({kind}), schema revision {current_revision(store.database)}"
 
 
-def _port(_: Settings) -> str:
+def _port(settings: Settings) -> str:
+    from cryptai_pipelines.cli.ports import refuse_taken_port
+    from cryptai_pipelines.cli.running import running_up
+
+    running = running_up(settings.home)
+    if running is not None:
+        return f"{running.port} on 127.0.0.1 serves the Dagster UI of this home (process {running.pid})"
     refuse_taken_port(3000)
     return "3000 on 127.0.0.1 is free for the Dagster UI"
 
 
 def _venue(settings: Settings) -> str:
+    from cryptai_pipelines.market.clock import format_time
+    from cryptai_pipelines.orchestration.store import open_venue
+
     told = format_time(open_venue(settings).server_time())
     return f"{settings.exchange} at {settings.binance_url} answers; its time is {told}"

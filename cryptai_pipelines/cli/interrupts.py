@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 from cryptai_pipelines.market.errors import CryptaiError
 
 _PATIENCE_S = 5
 _received: list[int] = []
+_breakable: list[bool] = []
 
 
 def note_interrupts() -> None:
-    """From now on each of these signals raises `KeyboardInterrupt` in the main thread, and again when what is being done has
-    not ended `_PATIENCE_S` seconds later."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
-        signal.signal(number, _interrupt)
+    """From now on each of these signals raises `KeyboardInterrupt` in the main thread, but for those that whoever started this
+    process wants ignored (nohup, a job in the background of a script)."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    signal.signal(signal.SIGALRM, _interrupt)
+
+
+@contextmanager
+def breakable() -> Iterator[None]:
+    """In this block the exception is raised a second time when the block has not ended `_PATIENCE_S` after the signal: it may
+    be waiting for threads that wait for a venue."""
+    _breakable.append(True)
+    try:
+        yield
+    finally:
+        _breakable.pop()
+        signal.alarm(0)
 
 
 def received_signal() -> int | None:
@@ -34,6 +51,7 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     if not _received:
         # What threads meet while everything is taken from under them is no news.
         logging.disable()
-        signal.alarm(_PATIENCE_S)
+        if _breakable:
+            signal.alarm(_PATIENCE_S)
     _received.append(number)
     raise KeyboardInterrupt

@@ -16,6 +16,8 @@ from cryptai_pipelines.cli.interrupts import note_interrupts, received_signal
 from cryptai_pipelines.cli.output import configure_logging, print_json, say
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 
+# What typer makes of a KeyboardInterrupt.
+_INTERRUPTED = 130
 # Newer releases of typer bring a click of their own, older ones use the package.
 UsageError: Any = typer.BadParameter.__base__
 
@@ -51,7 +53,7 @@ def run() -> NoReturn:
     note_interrupts()
     try:
         code = app(prog_name="cryptai", standalone_mode=False) or 0
-        if received_signal() is not None:
+        if code == _INTERRUPTED:
             raise KeyboardInterrupt
         sys.stdout.flush()
     except BrokenPipeError:
@@ -61,7 +63,7 @@ def run() -> NoReturn:
         _leave("interrupted; what was committed stays, running the command again goes on from there", 128 + number)
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "cryptai"
-        _leave(f"{error.format_message()} (see {command} --help)", 2)
+        _leave(f"{error.format_message().rstrip('.')} (see {command} --help)", 2)
     except BadInput as error:
         _leave(error, 2)
     except CryptaiError as error:

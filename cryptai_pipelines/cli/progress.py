@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from cryptai_pipelines.cli.interrupts import breakable, refuse_interrupted
 from cryptai_pipelines.cli.output import say, stderr
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress
@@ -19,12 +20,22 @@ _SECONDS_BETWEEN_LINES = 5.0
 
 @contextmanager
 def shown_progress() -> Iterator[OnProgress]:
-    """A callback that shows each step of each series; safe to call from several threads."""
-    if stderr().is_terminal:
-        with _bars() as bars:
-            yield _on_bars(bars)
-    else:
-        yield _on_lines()
+    """A callback that shows each step of each series; safe to call from several threads. After an interrupt it raises, which
+    ends the work of a thread between two commits."""
+    with breakable():
+        if stderr().is_terminal:
+            with _bars() as bars:
+                yield _until_interrupted(_on_bars(bars))
+        else:
+            yield _until_interrupted(_on_lines())
+
+
+def _until_interrupted(show: OnProgress) -> OnProgress:
+    def tell(step: Step) -> None:
+        refuse_interrupted()
+        show(step)
+
+    return tell
 
 
 def _bars() -> Progress:

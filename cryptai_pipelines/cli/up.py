@@ -3,132 +3,154 @@
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from cryptai_pipelines.cli.output import say, step
-from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.orchestration.instance import dagster_environment, register_symbols
-from cryptai_pipelines.orchestration.store import Store, open_store
-from cryptai_pipelines.settings import Settings, load_settings
+from cryptai_pipelines.cli.ports import HOST, answers, refuse_taken_port
 
-HOST = "127.0.0.1"
-_STOP_SECONDS = 20.0
-_START_SECONDS = 120.0
+if TYPE_CHECKING:
+    from cryptai_pipelines.orchestration.store import Store
+    from cryptai_pipelines.settings import Settings
+
+_START_SECONDS = 180.0
+_LOOK_EVERY_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A program under its tether. Closing `rope` ends it and everything it started."""
+
+    name: str
+    tether: subprocess.Popen[bytes]
+    rope: int
+    log: Path
 
 
 def up(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI on 127.0.0.1.")] = 3000,
 ) -> None:
     """Serve the Dagster UI with the daemon and the schedules on, until Ctrl-C or SIGTERM."""
+    from cryptai_pipelines.cli.output import say, step
+    from cryptai_pipelines.cli.running import only_one
+    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.settings import load_settings
+
     settings = load_settings()
-    refuse_taken_port(port)
-    say(f"up: opening the store in {settings.home}" if settings.database_url is None else "up: opening the store")
-    with open_store(settings) as store:
-        _supervise(_start_children(settings, store, port), port)
+    home = settings.home.resolve()
+    began = time.monotonic()
+    try:
+        with only_one(home, lambda: say("up: waiting for what an earlier, killed `up` had started to end")) as lock:
+            refuse_taken_port(port)
+            say(f"up: opening the store in {home}" if settings.database_url is None else "up: opening the store")
+            with open_store(settings) as store, _children(settings, store, port, lock) as children:
+                with step("up: starting Dagster"):
+                    _wait_until_served(children, port)
+                say(f"Dagster UI: http://{HOST}:{port} after {time.monotonic() - began:.1f} s (Ctrl-C stops everything)")
+                while True:
+                    _refuse_ended(children)
+                    time.sleep(_LOOK_EVERY_SECONDS)
+    except KeyboardInterrupt:
+        # How this command is meant to end.
+        say("up: stopped")
 
 
-def refuse_taken_port(port: int) -> None:
-    """`CryptaiError` naming the port when something listens on it already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise CryptaiError(f"port {port} on {HOST} is taken; stop what listens there or choose another: --port N") from None
+@contextmanager
+def _children(settings: Settings, store: Store, port: int, lock: IO[str]) -> Iterator[list[_Child]]:
+    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.running import write_record
+    from cryptai_pipelines.orchestration.instance import dagster_environment, register_symbols
 
-
-def _start_children(settings: Settings, store: Store, port: int) -> dict[str, subprocess.Popen[bytes]]:
     environment = dagster_environment(settings, store)
+    write_record(lock, port, ())
     register_symbols(environment, settings.symbols)
-    module = ["-m", "cryptai_pipelines.definitions"]
+    module = ("-m", "cryptai_pipelines.definitions")
     commands = {
-        "the web UI": ["dagster-webserver", "-h", HOST, "-p", str(port), *module],
-        "the daemon": ["dagster-daemon", "run", *module],
+        "the web UI": ("dagster-webserver", "-h", HOST, "-p", str(port), *module),
+        "the daemon": ("dagster-daemon", "run", *module),
     }
+    children: list[_Child] = []
+    try:
+        for name, (program, *arguments) in commands.items():
+            children.append(_started(name, program, arguments, {**os.environ, **environment}, lock))
+            write_record(lock, port, tuple(child.tether.pid for child in children))
+        yield children
+    finally:
+        if children:
+            say("up: stopping")
+        _stop(children)
+
+
+def _started(name: str, program: str, arguments: list[str], environment: dict[str, str], lock: IO[str]) -> _Child:
+    from cryptai_pipelines.market.errors import CryptaiError
+
+    path = Path(sys.executable).parent / program
+    if not path.exists():
+        raise CryptaiError(f"{path} is missing; install this project again into its virtual environment")
     logs = Path(environment["DAGSTER_HOME"]) / "logs"
     logs.mkdir(exist_ok=True)
-    return {name: _start(arguments, {**os.environ, **environment}, logs) for name, arguments in commands.items()}
-
-
-def _start(arguments: list[str], environment: dict[str, str], logs: Path) -> subprocess.Popen[bytes]:
-    program, *rest = arguments
-    command = [str(Path(sys.executable).parent / program), *rest]
-    with (logs / f"{program}.log").open("ab") as log:
-        # A session of its own: Ctrl-C reaches only us, and the whole tree of a child can be signalled at once.
-        return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-
-
-def _supervise(children: dict[str, subprocess.Popen[bytes]], port: int) -> None:
-    stopping = _stop_on_signals()
+    log = logs / f"{program}.log"
+    end, rope = os.pipe()
+    command = [sys.executable, "-m", "cryptai_pipelines.cli.tether", str(end), str(path), *arguments]
     try:
-        _wait_until_served(children, port, stopping)
-        say(f"Dagster UI: http://{HOST}:{port} (Ctrl-C stops everything)")
-        while not stopping:
-            _refuse_dead(children)
-            time.sleep(0.2)
+        with log.open("ab") as output:
+            # A session of its own: Ctrl-C at the terminal reaches us only.
+            tether = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=(end, lock.fileno()),
+            )
+    except BaseException:
+        os.close(rope)
+        raise
     finally:
-        with step("stopping"):
-            stop_children(children)
+        os.close(end)
+    return _Child(name, tether, rope, log)
 
 
-def _stop_on_signals() -> list[int]:
-    received: list[int] = []
+def _wait_until_served(children: list[_Child], port: int) -> None:
+    from cryptai_pipelines.market.errors import CryptaiError
 
-    def note(number: int, _: FrameType | None) -> None:
-        received.append(number)
-
-    signal.signal(signal.SIGINT, note)
-    signal.signal(signal.SIGTERM, note)
-    return received
-
-
-def _wait_until_served(children: dict[str, subprocess.Popen[bytes]], port: int, stopping: list[int]) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    with step("starting Dagster"):
-        while not stopping:
-            _refuse_dead(children)
-            with socket.socket() as probe:
-                probe.settimeout(1)
-                if probe.connect_ex((HOST, port)) == 0:
-                    return
-            if time.monotonic() > deadline:
-                raise CryptaiError(f"the Dagster UI did not answer on port {port} within {_START_SECONDS:.0f} s; see the logs")
-            time.sleep(0.1)
+    while not answers(port):
+        _refuse_ended(children)
+        if time.monotonic() > deadline:
+            raise CryptaiError(
+                f"the Dagster UI did not answer on port {port} within {_START_SECONDS:.0f} s; see {children[0].log}"
+            )
+        time.sleep(_LOOK_EVERY_SECONDS)
 
 
-def _refuse_dead(children: dict[str, subprocess.Popen[bytes]]) -> None:
-    for name, child in children.items():
-        if child.poll() is not None:
-            raise CryptaiError(f"{name} ended with exit code {child.returncode}; its log is under CRYPTAI_HOME/dagster/logs")
+def _refuse_ended(children: list[_Child]) -> None:
+    from cryptai_pipelines.market.errors import CryptaiError
+
+    for child in children:
+        if child.tether.poll() is not None:
+            raise CryptaiError(f"{child.name} ended with exit code {child.tether.returncode}; its log is {child.log}")
 
 
-def stop_children(children: dict[str, subprocess.Popen[bytes]]) -> None:
-    """SIGTERM to each child's session, then SIGKILL to what is left after a while; returns when all are gone."""
-    for child in children.values():
-        _signal_session(child.pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_SECONDS
-    for child in children.values():
-        try:
-            child.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            say(f"process {child.pid} did not stop within {_STOP_SECONDS:.0f} s; killing it")
-        _signal_session(child.pid, signal.SIGKILL)
-        child.wait()
+def _stop(children: list[_Child]) -> None:
+    """End every child and what it started; returns when all are gone. An interrupt meanwhile does not cut this short."""
+    from cryptai_pipelines.cli.running import end_group
 
-
-def _signal_session(pid: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        return
-
-
+    for child in children:
+        os.close(child.rope)
+    for child in children:
+        while child.tether.poll() is None:
+            try:
+                child.tether.wait()
+            except KeyboardInterrupt:
+                continue
+        if child.tether.returncode < 0:
+            end_group(child.tether.pid)

@@ -18,6 +18,7 @@ from cryptai_pipelines.orchestration.metadata import outcome_metadata, table_sch
 from cryptai_pipelines.orchestration.partitions import GRID, ONE_RUN, series_of
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource
 from cryptai_pipelines.orchestration.schedules import SCHEDULED_TAG
+from cryptai_pipelines.orchestration.versions import Versions, symbols_version
 
 
 class Window(dg.Config):
@@ -75,8 +76,9 @@ def series_chain(
         )
         wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
         results = []
+        listing = symbols_version(context.instance)
         for result in walk(series, wanted, store.settings().fetch_threads):
-            _log(context, result)
+            _log(context, result, Versions(database, result, listing))
             results.append(result)
         for check in CHECKS:
             if check.spec.key in context.selected_asset_check_keys:
@@ -92,20 +94,19 @@ def _due_series(context: dg.AssetExecutionContext, venue: VenueResource) -> Sequ
     return [one for one in series if one.timeframe.code in venue.settings().timeframes]
 
 
-def _log(context: dg.AssetExecutionContext, result: SeriesResult) -> None:
+def _log(context: dg.AssetExecutionContext, result: SeriesResult, versions: Versions) -> None:
     for outcome in result.outcomes:
-        context.log_event(_materialization(outcome))
+        context.log_event(_materialization(outcome, versions))
     if result.error:
         context.log.error(f"{result.series} failed at {result.failed_at}: {result.error}")
 
 
-def _materialization(outcome: Outcome) -> dg.AssetMaterialization:
-    version = lineage_version(outcome.asset)
+def _materialization(outcome: Outcome, versions: Versions) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         outcome.asset,
         partition=dg.MultiPartitionKey({"symbol": outcome.series.symbol, "timeframe": outcome.series.timeframe.code}),
         metadata=outcome_metadata(outcome),
-        tags={"dagster/code_version": version, "dagster/data_version": f"{version}@{outcome.revision}"},
+        tags=versions.tags(outcome.asset),
     )
 
 

@@ -1,8 +1,12 @@
 """The asset `symbols`: what the venue lists, and the symbols of the grid."""
 
+import hashlib
+from collections.abc import Sequence
+
 import dagster as dg
 
 from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.market.page import Listing
 from cryptai_pipelines.orchestration.catalog import OWNERS
 from cryptai_pipelines.orchestration.metadata import listing_schema
 from cryptai_pipelines.orchestration.partitions import add_symbols
@@ -35,6 +39,7 @@ def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: Venu
     added = add_symbols(context.instance, [symbol for symbol in configured if symbol in listed])
     missing = [symbol for symbol in configured if symbol not in listed]
     return dg.MaterializeResult(
+        data_version=dg.DataVersion(_fingerprint(listings)),
         metadata={
             "dagster/row_count": len(listings),
             "rows_written": changed,
@@ -50,3 +55,8 @@ def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: Venu
             )
         ],
     )
+
+
+def _fingerprint(listings: Sequence[Listing]) -> str:
+    told = "\n".join(sorted(repr(listing) for listing in listings))
+    return hashlib.sha256(told.encode()).hexdigest()[:16]

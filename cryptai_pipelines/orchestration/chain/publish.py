@@ -45,14 +45,14 @@ def publish(
     daily = backtests.read_daily(database, identity)
     title = f"{series} {header.strategy}"
     simulated = symbols.is_simulated(database, venue, series.symbol)
+    metrics = {name: np.nan if value is None else float(value) for name, value in header.metrics.items()}
     report = Report(
         title=title,
         prices=market_data.read_daily_closes(database, series),
         equity=daily["total_value"],
         trades=backtests.read_trades(database, identity).reset_index(drop=True),
-        metrics={name: np.nan if value is None else float(value) for name, value in header.metrics.items()},
-        # The optimistic book has no days of its own: what needs them stays undefined rather than borrowed.
-        optimistic=summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True),
+        metrics=metrics,
+        optimistic=metrics if settled.books[0] == settled.books[1] else _without_days(settled),
         parameters=settled.parameters,
         quality=_quality(database, venue, series),
         provenance=_provenance(series, venue, header),
@@ -61,6 +61,11 @@ def publish(
     write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
     _replace_file(to.picture, picture)
+
+
+def _without_days(settled: EngineState) -> dict[str, float]:
+    """The optimistic book has no days of its own: what needs them stays undefined rather than borrowed."""
+    return summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True)
 
 
 def _quality(database: Database, venue: str, series: Series) -> dict[str, object]:
