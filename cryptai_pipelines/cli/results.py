@@ -13,7 +13,7 @@ from cryptai_pipelines.backtest.metrics import METRICS
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
-from cryptai_pipelines.storage import backtests, coverage, quality_log
+from cryptai_pipelines.storage import backtests, coverage, quality_log, symbols
 from cryptai_pipelines.storage.database import Database
 
 _PERCENT = ("total_return", "optimistic_total_return", "buy_and_hold_return", "cagr", "volatility", "max_drawdown", "var_95")
@@ -31,6 +31,7 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
         "symbol": series.symbol,
         "timeframe": series.timeframe.code,
         "source": venue,
+        "simulated": symbols.is_simulated(database, venue, series.symbol),
         "bars": bars,
         "expected_bars": expected,
         "missing_bars": sum(gap.missing or 0 for gap in gaps),
@@ -71,7 +72,7 @@ def print_series(told: Sequence[Mapping[str, Any]]) -> None:
         complete = "" if one["completeness"] is None else f"{100 * one['completeness']:.2f} %"
         reasons = ", ".join(f"{count} {rule}" for rule, count in one["quarantined"].items()) or "0"
         table.add_row(
-            f"{one['symbol']} {one['timeframe']}",
+            f"{one['symbol']} {one['timeframe']}{' (simulated)' if one['simulated'] else ''}",
             f"{one['bars']:,}",
             f"{one.get('validated_rows_written', 0):,}",
             str(one["gaps"]),

@@ -45,10 +45,12 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
     from cryptai_pipelines.cli.selection import run_name
     from cryptai_pipelines.orchestration.chain.steps import data_steps
     from cryptai_pipelines.orchestration.chain.walk import walk
+    from cryptai_pipelines.orchestration.listings import know_listing
     from cryptai_pipelines.orchestration.store import open_store, open_venue
 
     venue = open_venue(settings)
     with open_store(settings) as store:
+        know_listing(store.database, venue, [one.symbol for one in series])
         with shown_progress() as on_progress:
             steps = data_steps(store.database, venue, settings, run_name("sync"), window, on_progress)
             results = {result.series: result for result in walk(series, steps, settings.fetch_threads)}

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.page import Listing
 from cryptai_pipelines.orchestration.catalog import OWNERS
 from cryptai_pipelines.orchestration.metadata import listing_schema
@@ -27,13 +26,10 @@ from cryptai_pipelines.orchestration.resources import StoreResource, VenueResour
 )
 def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: VenueResource) -> dg.MaterializeResult:
     """Every symbol that the venue lists, with tick, lot and status. Configured ones join the grid; none ever leaves it."""
-    from cryptai_pipelines.storage.symbols import upsert_listings
+    from cryptai_pipelines.orchestration.listings import store_listing
 
-    listings = venue.open().symbols()
-    if not listings:
-        raise CryptaiError("the venue lists no symbol at all; nothing was changed")
-    with store.open() as database, database.transaction() as cursor:
-        changed = upsert_listings(cursor, listings).rows
+    with store.open() as database:
+        listings, change = store_listing(database, venue.open())
     listed = {listing.symbol: listing for listing in listings}
     configured = venue.settings().symbols
     added = add_symbols(context.instance, [symbol for symbol in configured if symbol in listed])
@@ -42,7 +38,7 @@ def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: Venu
         data_version=dg.DataVersion(_fingerprint(listings)),
         metadata={
             "dagster/row_count": len(listings),
-            "rows_written": changed,
+            "rows_written": change.rows,
             "added_to_grid": dg.MetadataValue.json(added),
             "simulated": any(listing.simulated for listing in listings),
         },

@@ -17,7 +17,7 @@ from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, P
 from cryptai_pipelines.orchestration.chain.prefetch import batches, prefetched
 from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.sources.source import BarSource
-from cryptai_pipelines.storage import coverage, fetch_log, leases, raw, state, sync_log
+from cryptai_pipelines.storage import coverage, fetch_log, leases, raw, state, symbols, sync_log
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Database
 
@@ -144,6 +144,7 @@ def _outcome(database: Database, venue: str, series: Series, tally: _Tally) -> O
     own = state.read_state(database, ASSET, series)
     facts = {
         "source": venue,
+        "simulated": symbols.is_simulated(database, venue, series.symbol),
         "rows_fetched": tally.fetched,
         "rows_restated": tally.change.restated,
         "first_bar": None if covered.first_ts is None else format_time(covered.first_ts),

@@ -15,6 +15,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
+from cryptai_pipelines.orchestration.chain.prefetch import prefetched
 from cryptai_pipelines.quality.gaps import Gap, completeness, update_gaps
 from cryptai_pipelines.quality.row_rules import Verdict, good_bars, judge
 from cryptai_pipelines.quality.schemas import check_raw, check_validated
@@ -26,6 +27,8 @@ from cryptai_pipelines.storage.quality_log import Finding
 ASSET = "validated_bars"
 RAW = "raw_ohlcv"
 BARS_PER_COMMIT = 100_000
+# The next part is read and judged while the last one is written.
+_PARTS_AHEAD = 1
 _STATE = struct.Struct("<q")
 
 
@@ -51,10 +54,11 @@ def bring_up_to_date(
     if received is not None and reach is not None:
         total = reach.window.end_ms - reach.window.start_ms
         on_progress(Progress(ASSET, series, 0, total, 0))
-        for part in _parts(reach.window, series):
-            change, refused = _judge_part(database, venue, series, reach, part, received)
+        judged = (_judge_part(database, venue, series, reach, part) for part in _parts(reach.window, series))
+        for one in prefetched(judged, _PARTS_AHEAD) if total > _part_ms(series) else judged:
+            change, refused = _write_part(database, venue, series, reach, one, received)
             written, quarantined = written + change, quarantined + refused
-            on_progress(Progress(ASSET, series, part.end_ms - reach.window.start_ms, total, written.rows))
+            on_progress(Progress(ASSET, series, one.part.end_ms - reach.window.start_ms, total, written.rows))
     return _outcome(database, venue, series, written, quarantined)
 
 
@@ -82,28 +86,47 @@ def _reach(database: Database, venue: str, series: Series, received: state.Serie
     return None if nothing_new else _Reach(window, first, until)
 
 
+def _part_ms(series: Series) -> int:
+    return BARS_PER_COMMIT * series.timeframe.ms
+
+
 def _parts(window: Interval, series: Series) -> Iterator[Interval]:
-    length = BARS_PER_COMMIT * series.timeframe.ms
+    length = _part_ms(series)
     for start in range(window.start_ms, window.end_ms, length):
         yield Interval(start, min(start + length, window.end_ms))
 
 
-def _judge_part(
-    database: Database, venue: str, series: Series, reach: _Reach, part: Interval, received: state.SeriesState
-) -> tuple[Change, int]:
+@dataclass(frozen=True)
+class _Judged:
+    """A part of the window before it is written: the good bars, and the bad rows with what is wrong with them."""
+
+    part: Interval
+    bars: Columns
+    bad: Columns
+    verdict: Verdict
+
+
+def _judge_part(database: Database, venue: str, series: Series, reach: _Reach, part: Interval) -> _Judged:
     rows = raw.read_current(database, venue, series, *part)
     check_raw({name: rows[name] for name in WIRE_DTYPES})
     verdict = judge(rows, series.timeframe, reach.until_ms)
     bars = good_bars(rows, verdict)
     check_validated(bars, series.timeframe)
+    columns = {"ts": index_ms(bars.index), **{name: bars[name].to_numpy() for name in BAR_COLUMNS}}
+    return _Judged(part, columns, take_rows(rows, verdict.bad), verdict)
+
+
+def _write_part(
+    database: Database, venue: str, series: Series, reach: _Reach, judged: _Judged, received: state.SeriesState
+) -> tuple[Change, int]:
+    part, opens = judged.part, judged.bars["ts"]
     within = Interval(max(part.start_ms, reach.first_ms), min(part.end_ms, reach.until_ms))
-    months = _months(database, series, reach, within, index_ms(bars.index))
+    months = _months(database, series, reach, within, opens)
     with database.transaction() as cursor:
-        columns = {"ts": index_ms(bars.index), **{name: bars[name].to_numpy() for name in BAR_COLUMNS}}
-        change = market_data.upsert(cursor, series, columns, venue, "rest")
-        change += _remove_refused(cursor, series, rows["ts"][verdict.bad], columns["ts"])
-        refused = _quarantine(cursor, venue, series, rows, verdict)
-        _replace_gaps(cursor, series, within, columns["ts"])
+        change = market_data.upsert(cursor, series, judged.bars, venue, "rest")
+        change += _remove_refused(cursor, series, judged.bad["ts"], opens)
+        refused = _quarantine(cursor, venue, series, judged.bad, judged.verdict)
+        _replace_gaps(cursor, series, within, opens)
         quality_log.replace_findings(cursor, series, "completeness", months.asked, months.findings)
         state.record_change(cursor, ASSET, series, change)
         if part.end_ms == reach.window.end_ms:
@@ -113,15 +136,16 @@ def _judge_part(
 
 def _remove_refused(cursor: Cursor, series: Series, refused: np.ndarray, kept: np.ndarray) -> Change:
     """A bar that was good until the venue restated it leaves the validated bars."""
+    if not len(refused):
+        return Change()
     gone = np.setdiff1d(refused, kept)
     removed = market_data.remove(cursor, series, gone)
     return Change(0, removed, int(gone[0]), int(gone[-1])) if removed else Change()
 
 
-def _quarantine(cursor: Cursor, venue: str, series: Series, rows: Columns, verdict: Verdict) -> int:
+def _quarantine(cursor: Cursor, venue: str, series: Series, bad: Columns, verdict: Verdict) -> int:
     if not len(verdict.bad):
         return 0
-    bad = take_rows(rows, verdict.bad)
     told = {"rule": np.array(verdict.rules, dtype=object), "reason": np.array(verdict.reasons, dtype=object)}
     return quality_log.quarantine_rows(cursor, venue, series, {**bad, **told}, SystemClock().now_ms())
 
