@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,17 +24,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks.servers import administer, embedded_server, fresh_database
 from benchmarks.venue_process import random_walk, record, venue_process
 from cryptai_pipelines.market.bars import BAR_COLUMNS, index_ms
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.storage.copy_rows import Values, binary_rows, encode
-from cryptai_pipelines.storage.database import Database, create_databases
-from cryptai_pipelines.storage.embedded import EmbeddedServer, start_embedded
-from cryptai_pipelines.storage.schema import upgrade
+from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.tables import TABLES
 
-BARS = int(os.environ.get("CRYPTAI_BENCH_BARS", 1_000_000))
+BARS = 1_000_000
 REPEATS = 3
 GOAL, MEMORY_GOAL_MB = 3.0, 500
 SERIES, WARM_UP = Series("BTC-USDT", Timeframe.M1), Series("ETH-USDT", Timeframe.M1)
@@ -117,7 +114,7 @@ def _ingest(database_url: str, venue_url: str, home: Path, pipe: Connection) -> 
         steps = data_steps(store.database, source, settings, "bench")
         for step in steps:
             step.run(WARM_UP)
-        _checkpoint(store.database)
+        administer(store.database.url, "CHECKPOINT")
         seconds, rows = {}, {}
         for step in steps:
             began = time.perf_counter()
@@ -137,27 +134,6 @@ def peak_memory_mb() -> float:
     import sys
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-
-
-@contextmanager
-def embedded_server() -> Iterator[EmbeddedServer]:
-    """An embedded server in a folder of its own, removed afterwards. Its settings are those of every user."""
-    with tempfile.TemporaryDirectory(prefix="cryptai-bench-", ignore_cleanup_errors=True) as folder:
-        with start_embedded(Path(folder)) as server:
-            yield server
-
-
-@contextmanager
-def fresh_database(server: EmbeddedServer, name: str) -> Iterator[Database]:
-    """A migrated database, dropped afterwards."""
-    create_databases(server.url(name))
-    database = Database(server.url(name))
-    try:
-        upgrade(database)
-        yield database
-    finally:
-        database.close()
-        _administer(Database(server.url("postgres")), f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 class Prepared(NamedTuple):
@@ -204,32 +180,16 @@ def copied(database: Database, copies: Sequence[Sequence[Prepared]], like: str) 
 
 def _copy_all(database: Database, tables: Sequence[Prepared], like: str) -> float:
     for one in tables:
-        _administer(database, f"CREATE TABLE peer_{one.table} ({like.format(one.table)})")
-    _checkpoint(database)
+        administer(database.url, f"CREATE TABLE peer_{one.table} ({like.format(one.table)})")
+    administer(database.url, "CHECKPOINT")
     began = time.perf_counter()
     for one in tables:
         with database.transaction() as cursor:
             cursor.copy_expert(one.statement.format(f"peer_{one.table}"), io.BytesIO(one.content), size=1 << 20)
     elapsed = time.perf_counter() - began
     for one in tables:
-        _administer(database, f"DROP TABLE peer_{one.table}")
+        administer(database.url, f"DROP TABLE peer_{one.table}")
     return elapsed
-
-
-def _checkpoint(database: Database) -> None:
-    _administer(database, "CHECKPOINT")
-
-
-def _administer(database: Database, statement: str) -> None:
-    """Run a statement that must stand outside a transaction."""
-    from cryptai_pipelines.storage.database import connect
-
-    connection = connect(database.url, autocommit=True)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(statement)
-    finally:
-        connection.close()
 
 
 def _venue_symbol(series: Series) -> str:

@@ -16,10 +16,6 @@ import pandas as pd
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.timeframe import Timeframe
 
-FIRST_MS = 1_577_836_800_000
-"""2020-01-01, the first bar of every recording made here."""
-
-
 class Venue(NamedTuple):
     """A running venue: its base URL and the pipe that moves its clock."""
 
@@ -32,8 +28,8 @@ class Venue(NamedTuple):
         self.clock.recv()
 
 
-def random_walk(count: int, timeframe: Timeframe, seed: int = 7) -> pd.DataFrame:
-    """A bars frame of a seeded random walk, all value columns reported, rounded as Binance rounds BTC/USDT."""
+def random_walk(count: int, timeframe: Timeframe, first_ms: int = 1_577_836_800_000, seed: int = 7) -> pd.DataFrame:
+    """A bars frame, from the open time `first_ms` on (2020-01-01), of a seeded random walk, all value columns reported, rounded as Binance rounds BTC/USDT."""
     rng = np.random.default_rng(seed)
     close = np.round(30_000 * np.exp(np.cumsum(rng.normal(0, 9e-4, count))), 2)
     opening = np.concatenate(([30_000.0], close[:-1]))
@@ -51,7 +47,7 @@ def random_walk(count: int, timeframe: Timeframe, seed: int = 7) -> pd.DataFrame
         "taker_buy_base": np.round(volume * taker, 5),
         "taker_buy_quote": np.round(volume * taker * close, 8),
     }
-    return pd.DataFrame(columns, index=ts_index(FIRST_MS + np.arange(count) * timeframe.ms))
+    return pd.DataFrame(columns, index=ts_index(first_ms + np.arange(count) * timeframe.ms))
 
 
 def record(bars: pd.DataFrame, folder: Path, symbols: Sequence[str], timeframe: Timeframe) -> None:

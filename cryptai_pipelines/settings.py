@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +19,7 @@ from cryptai_pipelines.market.timeframe import parse_timeframe
 class Settings(BaseSettings):
     """The settings of one process. Field `x_y` is read from `CRYPTAI_X_Y`; the README holds the table."""
 
-    model_config = SettingsConfigDict(env_prefix="CRYPTAI_", env_file=".env", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CRYPTAI_", env_file=".env", env_ignore_empty=True, allow_inf_nan=False, extra="ignore", frozen=True)
 
     home: Path = Field(Path(".cryptai"), description="Where the embedded Postgres, Dagster's files and reports live")
     database_url: SecretStr | None = Field(None, description="A PostgreSQL >= 15 of yours; unset starts the embedded one")
@@ -45,17 +47,27 @@ class Settings(BaseSettings):
     @field_validator("symbols")
     @classmethod
     def _check_symbols(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(parse_symbol(symbol) for symbol in value)
+        with _named("CRYPTAI_SYMBOLS"):
+            return tuple(parse_symbol(symbol) for symbol in value)
 
     @field_validator("timeframes")
     @classmethod
     def _check_timeframes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(parse_timeframe(code).code for code in value)
+        with _named("CRYPTAI_TIMEFRAMES"):
+            return tuple(parse_timeframe(code).code for code in value)
 
     @property
     def series(self) -> tuple[Series, ...]:
         """Every configured symbol on every configured timeframe."""
         return tuple(Series(symbol, parse_timeframe(code)) for symbol in self.symbols for code in self.timeframes)
+
+
+@contextmanager
+def _named(variable: str) -> Iterator[None]:
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(f"{variable}: {error}") from None
 
 
 def load_settings() -> Settings:

@@ -60,7 +60,9 @@ def _examine(name: str, check: Callable[[Settings], str], settings: Settings) ->
 
     try:
         return {"check": name, "ok": True, "detail": check(settings)}
-    except (CryptaiError, SourceError, OSError) as error:
+    except OSError as error:
+        return {"check": name, "ok": False, "detail": f"{error.filename or 'the system'}: {error.strerror or error}"}
+    except (CryptaiError, SourceError) as error:
         return {"check": name, "ok": False, "detail": " ".join(str(error).split())}
 
 

@@ -19,20 +19,22 @@ def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | Non
     """Every named symbol on every named timeframe, each once; the configured ones for what is not named."""
     slugs = [parse_symbol(symbol) for symbol in symbols or settings.symbols]
     codes = [parse_timeframe(code) for code in timeframes or settings.timeframes]
-    return list(dict.fromkeys(Series(symbol, timeframe) for symbol in slugs for timeframe in codes))
+    chosen = list(dict.fromkeys(Series(symbol, timeframe) for symbol in slugs for timeframe in codes))
+    if not chosen:
+        raise BadInput("no series is chosen; name a symbol, such as BTC-USDT, or set CRYPTAI_SYMBOLS and CRYPTAI_TIMEFRAMES")
+    return chosen
 
 
 def chosen_window(start: str | None, end: str | None) -> Interval | None:
     """The interval of `--start` and `--end`, None when neither is given; `BadInput` when it ends before it starts."""
     if start is None and end is None:
         return None
-    window = Interval(
-        0 if start is None else parse_time(start, "--start"),
-        _FAR_FUTURE_MS if end is None else parse_time(end, "--end"),
-    )
-    if window.end_ms <= window.start_ms:
-        raise BadInput(f"--end {end} is not after --start {start}; accepted: an end later than the start")
-    return window
+    from_ms = 0 if start is None else max(0, parse_time(start, "--start"))
+    to_ms = _FAR_FUTURE_MS if end is None else parse_time(end, "--end")
+    if to_ms <= from_ms:
+        after = "1970-01-01, where all series begin" if start is None or from_ms == 0 else f"--start {start}"
+        raise BadInput(f"--end {end} is not after {after}; accepted: a later end")
+    return Interval(from_ms, to_ms)
 
 
 def run_name(command: str) -> str:

@@ -107,7 +107,7 @@ CHECKS: tuple[Check, ...] = (
         "one_row_per_bar",
         "Every validated bar that this run touched has its indicators, and nothing else has.",
         _ERROR,
-        """SELECT a.symbol, a.timeframe, (counted.bars) || ' bars, ' || counted.rows || ' rows of indicators'
+        """SELECT a.symbol, a.timeframe, counted.bars || ' bars, ' || counted.rows || ' rows of indicators'
            FROM asked AS a CROSS JOIN LATERAL (SELECT
              (SELECT count(*) FROM market_data AS m WHERE m.symbol = a.symbol AND m.timeframe = a.timeframe
               AND m.ts >= a.since) AS bars,
@@ -118,12 +118,15 @@ CHECKS: tuple[Check, ...] = (
     _check(
         "signals",
         "one_row_per_bar",
-        "Every validated bar that this run touched has its signal row, of every strategy in use.",
+        "Every validated bar that this run touched has its signal row, and nothing else has.",
         _ERROR,
-        """SELECT a.symbol, a.timeframe, 'bar ' || m.ts || ' has no signal row'
-           FROM asked AS a JOIN market_data AS m ON m.symbol = a.symbol AND m.timeframe = a.timeframe AND m.ts >= a.since
-           WHERE NOT EXISTS (SELECT FROM signals AS s WHERE s.symbol = m.symbol AND s.timeframe = m.timeframe
-                             AND s.ts = m.ts)""",
+        """SELECT a.symbol, a.timeframe, counted.bars || ' bars, ' || counted.rows || ' of them with signals'
+           FROM asked AS a CROSS JOIN LATERAL (SELECT
+             (SELECT count(*) FROM market_data AS m WHERE m.symbol = a.symbol AND m.timeframe = a.timeframe
+              AND m.ts >= a.since) AS bars,
+             (SELECT count(DISTINCT s.ts) FROM signals AS s WHERE s.symbol = a.symbol AND s.timeframe = a.timeframe
+              AND s.ts >= a.since) AS rows) AS counted
+           WHERE counted.bars <> counted.rows""",
     ),
     _check(
         "backtest_results",

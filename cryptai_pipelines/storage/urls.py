@@ -33,8 +33,10 @@ def database_name(url: str) -> str:
 
 def with_database(url: str, name: str) -> str:
     """`url` with another database on the same server, in libpq's spelling."""
-    plain = driver_url(url)
-    return urlsplit(plain)._replace(path="/" + quote(name, safe="")).geturl()
+    place, question, query = driver_url(url).partition("?")
+    scheme, _, rest = place.partition("://")
+    # Put together by hand: `urlunsplit` of Python 3.11 loses the slashes of a URL without a host.
+    return f"{scheme}://{rest.partition('/')[0]}/{quote(name, safe='')}{question}{query}"
 
 
 def sibling_url(url: str, name: str) -> str:
