@@ -21,8 +21,8 @@ _SHOWN = 50
 @dataclass(frozen=True)
 class Check:
     """One check. `sql` gives a row `symbol, timeframe, finding` per finding; it may read the common table expression
-    `asked(symbol, timeframe, length interval, since timestamptz)`: the series of the run that got this far, and from where on
-    their rows changed."""
+    `asked(symbol, timeframe, length interval, since timestamptz, strategy)`: the series of the run that got this far, from
+    where on their rows changed, and the strategy that the schedule follows."""
 
     spec: dg.AssetCheckSpec
     severity: dg.AssetCheckSeverity
@@ -124,8 +124,8 @@ CHECKS: tuple[Check, ...] = (
            FROM asked AS a CROSS JOIN LATERAL (SELECT
              (SELECT count(*) FROM market_data AS m WHERE m.symbol = a.symbol AND m.timeframe = a.timeframe
               AND m.ts >= a.since) AS bars,
-             (SELECT count(DISTINCT s.ts) FROM signals AS s WHERE s.symbol = a.symbol AND s.timeframe = a.timeframe
-              AND s.ts >= a.since) AS rows) AS counted
+             (SELECT count(*) FROM signals AS s WHERE s.strategy = a.strategy AND s.symbol = a.symbol
+              AND s.timeframe = a.timeframe AND s.ts >= a.since) AS rows) AS counted
            WHERE counted.bars <> counted.rows""",
     ),
     _check(
@@ -154,17 +154,20 @@ CHECKS: tuple[Check, ...] = (
     ),
 )
 
-_ASKED = """WITH asked (symbol, timeframe, length, since) AS (
-  SELECT symbol, timeframe, milliseconds * interval '1 millisecond', to_timestamp(since / 1000.0)
+_ASKED = """WITH asked (symbol, timeframe, length, since, strategy) AS (
+  SELECT symbol, timeframe, milliseconds * interval '1 millisecond', to_timestamp(since / 1000.0), %s
   FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS series (symbol, timeframe, milliseconds, since))
 """
 
 
 def evaluate(check: Check, database: Database, results: Sequence[SeriesResult]) -> dg.AssetCheckResult:
     """Ask the check for those series whose asset was brought up to date."""
+    from cryptai_pipelines.strategy.trend_rsi_macd import STRATEGY
+
     asset = check.spec.asset_key.to_user_string()
     reached = [result for result in results if asset in {outcome.asset for outcome in result.outcomes}]
     columns = (
+        STRATEGY,
         [result.series.symbol for result in reached],
         [result.series.timeframe.code for result in reached],
         [result.series.timeframe.ms for result in reached],
