@@ -10,6 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH
 unexport VIRTUAL_ENV
 
+# What an environment that was moved, or whose Python has gone, says of itself is not true any more.
+STAMPS := $(VENV)/.runtime $(VENV)/.test $(VENV)/.bench
+$(shell [ "$$(cat $(VENV)/.place 2>/dev/null)" = "$(CURDIR)" ] && $(PY) -c '' 2>/dev/null || rm -f $(STAMPS))
+
 .PHONY: help demo test bench lock lint clean
 
 help:
@@ -45,4 +49,4 @@ lock:
 	@sh bin/lock
 
 clean:
-	@rm -rf $(VENV) .cryptai
+	@rm -rf $(VENV) .cryptai install.log

@@ -103,7 +103,7 @@ def ingest_in_own_process(database_url: str, venue_url: str, home: Path) -> Inge
 
 
 def _ingest(database_url: str, venue_url: str, home: Path, pipe: Connection) -> None:
-    from cryptai_pipelines.orchestration.chain.steps import data_steps
+    from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
     from cryptai_pipelines.orchestration.store import open_store, open_venue
     from cryptai_pipelines.settings import Settings
 
@@ -112,14 +112,17 @@ def _ingest(database_url: str, venue_url: str, home: Path, pipe: Connection) -> 
         source = open_venue(settings)
         source.symbols()
         steps = data_steps(store.database, source, settings, "bench")
-        for step in steps:
-            step.run(WARM_UP)
+        hold = holding(store.database, source.name, settings, "bench")
+        with hold(WARM_UP) as lease:
+            for step in steps:
+                step.run(lease)
         administer(store.database.url, "CHECKPOINT")
         seconds, rows = {}, {}
-        for step in steps:
-            began = time.perf_counter()
-            rows[step.asset] = step.run(SERIES).rows
-            seconds[step.asset] = time.perf_counter() - began
+        with hold(SERIES) as lease:
+            for step in steps:
+                began = time.perf_counter()
+                rows[step.asset] = step.run(lease).rows
+                seconds[step.asset] = time.perf_counter() - began
     pipe.send(Ingested(seconds, peak_memory_mb(), rows))
 
 
@@ -170,7 +173,8 @@ def _text(table: str, values: Values, rows: int) -> Prepared:
     for name in ("ts", "known_at", "close_ts"):
         if name in frame:
             frame[name] = pd.to_datetime(frame[name], unit="ms", utc=True).dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return Prepared(table, f"COPY {{}} ({', '.join(values)}) FROM STDIN (FORMAT csv)", frame.to_csv(index=False, header=False).encode())
+    statement = f"COPY {{}} ({', '.join(values)}) FROM STDIN (FORMAT csv)"
+    return Prepared(table, statement, frame.to_csv(index=False, header=False).encode())
 
 
 def copied(database: Database, copies: Sequence[Sequence[Prepared]], like: str) -> float:

@@ -16,6 +16,7 @@ import pandas as pd
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.timeframe import Timeframe
 
+
 class Venue(NamedTuple):
     """A running venue: its base URL and the pipe that moves its clock."""
 
@@ -29,7 +30,8 @@ class Venue(NamedTuple):
 
 
 def random_walk(count: int, timeframe: Timeframe, first_ms: int = 1_577_836_800_000, seed: int = 7) -> pd.DataFrame:
-    """A bars frame, from the open time `first_ms` on (2020-01-01), of a seeded random walk, all value columns reported, rounded as Binance rounds BTC/USDT."""
+    """A bars frame of a seeded random walk from the open time `first_ms` on (2020-01-01), all value columns reported, rounded
+    as Binance rounds BTC/USDT."""
     rng = np.random.default_rng(seed)
     close = np.round(30_000 * np.exp(np.cumsum(rng.normal(0, 9e-4, count))), 2)
     opening = np.concatenate(([30_000.0], close[:-1]))

@@ -19,7 +19,9 @@ from cryptai_pipelines.market.timeframe import parse_timeframe
 class Settings(BaseSettings):
     """The settings of one process. Field `x_y` is read from `CRYPTAI_X_Y`; the README holds the table."""
 
-    model_config = SettingsConfigDict(env_prefix="CRYPTAI_", env_file=".env", env_ignore_empty=True, allow_inf_nan=False, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CRYPTAI_", env_file=".env", env_ignore_empty=True, allow_inf_nan=False, extra="ignore", frozen=True
+    )
 
     home: Path = Field(Path(".cryptai"), description="Where the embedded Postgres, Dagster's files and reports live")
     database_url: SecretStr | None = Field(None, description="A PostgreSQL >= 15 of yours; unset starts the embedded one")

@@ -42,7 +42,7 @@ def _materialized() -> dict[str, Any]:
     from cryptai_pipelines.market.clock import parse_time
     from cryptai_pipelines.market.series import parse_series
     from cryptai_pipelines.orchestration.chain.publish import files_of
-    from cryptai_pipelines.orchestration.chain.steps import default_trial
+    from cryptai_pipelines.orchestration.chain.steps import scheduled_trial
     from cryptai_pipelines.orchestration.instance import dagster_environment, materialize_graph
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.replay.recorded import open_recorded
@@ -56,16 +56,16 @@ def _materialized() -> dict[str, Any]:
         # Assets read the settings of their own process, which this one is.
         os.environ["CRYPTAI_BINANCE_URL"] = base_url
         settings = load_settings()
-        trial = default_trial(settings)
+        trial = scheduled_trial(settings)
         say(f"demo: opening the store in {settings.home} and replaying the recorded sample at {base_url}")
         with open_store(settings) as store:
             say(f"demo: materializing the graph for {series}")
             with shown_progress() as on_progress:
                 run_id = materialize_graph(dagster_environment(settings, store), [series], on_progress)
-            report = files_of(settings.home.resolve() / "reports", series, trial.strategy).report
+            report = files_of(settings.home.resolve() / "reports", series, trial.strategy.name).report
             return {
                 "data": stored_series(store.database, settings.exchange, series),
-                "backtest": backtest_result(store.database, series, trial),
+                "backtest": backtest_result(store.database, settings.exchange, series, trial),
                 "report": str(report),
                 "run_id": run_id,
             }

@@ -28,11 +28,13 @@ def stderr() -> Console:
 
 def configure_logging(verbose: bool) -> None:
     """Everything of ours to stderr when `verbose`. Otherwise warnings, such as a venue that has to be asked again, to a person
-    at a terminal, and errors alone elsewhere: a failure is one line there."""
-    root = logging.getLogger("cryptai_pipelines")
-    root.propagate = False
-    root.handlers = [_handler()]
-    root.setLevel(logging.DEBUG if verbose else logging.WARNING if sys.stderr.isatty() else logging.ERROR)
+    at a terminal, and errors alone elsewhere: a failure is one line there. Libraries are heard when `verbose` only."""
+    handler = _handler()
+    everyone, ours = logging.getLogger(), logging.getLogger("cryptai_pipelines")
+    everyone.handlers, ours.handlers = [handler], [handler]
+    everyone.setLevel(logging.WARNING if verbose else logging.CRITICAL)
+    ours.setLevel(logging.DEBUG if verbose else logging.WARNING if sys.stderr.isatty() else logging.ERROR)
+    ours.propagate = False
     for name in _TOLD_BY_THE_COMMAND:
         logging.getLogger(name).setLevel(logging.NOTSET if verbose else logging.ERROR)
 

@@ -13,6 +13,7 @@ from cryptai_pipelines.backtest.metrics import METRICS
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.trial import stored_result
 from cryptai_pipelines.storage import backtests, coverage, quality_log, symbols
 from cryptai_pipelines.storage.database import Database
 
@@ -31,7 +32,7 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
         "symbol": series.symbol,
         "timeframe": series.timeframe.code,
         "source": venue,
-        "simulated": symbols.is_simulated(database, venue, series.symbol),
+        "simulated": bool(symbols.is_simulated(database, venue, series.symbol)),
         "bars": bars,
         "expected_bars": expected,
         "missing_bars": sum(gap.missing or 0 for gap in gaps),
@@ -44,25 +45,10 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
     }
 
 
-def backtest_result(database: Database, series: Series, trial: Trial) -> dict[str, Any] | None:
+def backtest_result(database: Database, venue: str, series: Series, trial: Trial) -> dict[str, Any] | None:
     """The stored result of a trial, or None."""
-    found = backtests.read_backtest(database, trial.strategy, series, trial.config)
-    if found is None:
-        return None
-    identity, header = found
-    return {
-        "backtest_id": identity,
-        "strategy": header.strategy,
-        "symbol": series.symbol,
-        "timeframe": series.timeframe.code,
-        "first_bar": None if header.first_ts is None else format_time(header.first_ts),
-        "last_bar": None if header.last_ts is None else format_time(header.last_ts),
-        "bars": header.bars,
-        "trade_count": header.trade_count,
-        "ambiguous_count": header.ambiguous_count,
-        "trades_sha256": header.trades_sha256,
-        "metrics": dict(header.metrics),
-    }
+    found = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+    return None if found is None else stored_result(database, venue, *found)
 
 
 def print_series(told: Sequence[Mapping[str, Any]]) -> None:
@@ -87,7 +73,9 @@ def print_series(told: Sequence[Mapping[str, Any]]) -> None:
 
 def print_backtest(result: Mapping[str, Any]) -> None:
     """The metrics of one result, one per line."""
-    table = Table("metric", "value", title=f"{result['strategy']} on {result['symbol']} {result['timeframe']}")
+    mark = " (simulated)" if result["simulated"] else ""
+    title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}"
+    table = Table("metric", "value", title=title)
     shown = dict.fromkeys((*METRICS, *result["metrics"]))
     for name in shown:
         if name in result["metrics"]:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from cryptai_pipelines.market.clock import parse_time
+from cryptai_pipelines.market.clock import parse_window
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series, parse_symbol
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.settings import Settings
-
-_FAR_FUTURE_MS = 2**52
 
 
 def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | None, settings: Settings) -> list[Series]:
@@ -27,14 +25,7 @@ def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | Non
 
 def chosen_window(start: str | None, end: str | None) -> Interval | None:
     """The interval of `--start` and `--end`, None when neither is given; `BadInput` when it ends before it starts."""
-    if start is None and end is None:
-        return None
-    from_ms = 0 if start is None else max(0, parse_time(start, "--start"))
-    to_ms = _FAR_FUTURE_MS if end is None else parse_time(end, "--end")
-    if to_ms <= from_ms:
-        after = "1970-01-01, where all series begin" if start is None or from_ms == 0 else f"--start {start}"
-        raise BadInput(f"--end {end} is not after {after}; accepted: a later end")
-    return Interval(from_ms, to_ms)
+    return parse_window(start, end, ("--start", "--end"))
 
 
 def run_name(command: str) -> str:

@@ -43,7 +43,7 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
     """What became of each series, in their order."""
     from cryptai_pipelines.cli.progress import shown_progress
     from cryptai_pipelines.cli.selection import run_name
-    from cryptai_pipelines.orchestration.chain.steps import data_steps
+    from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
     from cryptai_pipelines.orchestration.chain.walk import walk
     from cryptai_pipelines.orchestration.listings import know_listing
     from cryptai_pipelines.orchestration.store import open_store, open_venue
@@ -53,7 +53,8 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
         know_listing(store.database, venue, [one.symbol for one in series])
         with shown_progress() as on_progress:
             steps = data_steps(store.database, venue, settings, run_name("sync"), window, on_progress)
-            results = {result.series: result for result in walk(series, steps, settings.fetch_threads)}
+            hold = holding(store.database, venue.name, settings, run_name("sync"))
+            results = {result.series: result for result in walk(series, steps, hold, settings.fetch_threads)}
         return [_told(store.database, venue.name, results[one]) for one in series]
 
 

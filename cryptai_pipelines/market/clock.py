@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.timeframe import Timeframe
 
+FAR_FUTURE_MS = 2**52
 
 
 class Clock(Protocol):
@@ -50,6 +52,19 @@ def parse_time(text: str, name: str = "time") -> int:
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=dt.UTC)
     return round(parsed.timestamp() * 1000)
+
+
+def parse_window(start: str | None, end: str | None, names: tuple[str, str] = ("start", "end")) -> Interval | None:
+    """The interval from `start` to `end` (exclusive), either of which may be left out; None without both. `BadInput` when it
+    ends before it starts, in terms of `names`."""
+    if start is None and end is None:
+        return None
+    from_ms = 0 if start is None else max(0, parse_time(start, names[0]))
+    to_ms = FAR_FUTURE_MS if end is None else parse_time(end, names[1])
+    if to_ms <= from_ms:
+        after = "1970-01-01, where all series begin" if start is None or from_ms == 0 else f"{names[0]} {start}"
+        raise BadInput(f"{names[1]} {end} is not after {after}; accepted: a later end")
+    return Interval(from_ms, to_ms)
 
 
 def format_time(ts_ms: int) -> str:

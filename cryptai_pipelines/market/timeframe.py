@@ -86,8 +86,3 @@ def parse_timeframe(code: str) -> Timeframe:
     except ValueError:
         accepted = " ".join(t.code for t in TIMEFRAMES)
         raise BadInput(f"timeframe {code!r} is not known; accepted: {accepted}") from None
-
-
-def due_timeframes(at_ms: int) -> tuple[Timeframe, ...]:
-    """Timeframes of which a bar closes at `at_ms`: always a prefix of `TIMEFRAMES` (each length divides the next)."""
-    return tuple(t for t in TIMEFRAMES if t.floor(at_ms) == at_ms)

@@ -59,7 +59,13 @@ CHECKS: tuple[Check, ...] = (
                         ('is_filled', 'boolean'), ('source', 'text'), ('origin', 'text')) AS wanted (name, type)
            LEFT JOIN information_schema.columns AS c ON c.table_schema = 'public' AND c.table_name = 'market_data'
                 AND c.column_name = wanted.name
-           WHERE c.data_type IS DISTINCT FROM wanted.type OR c.is_nullable = 'YES'""",
+           WHERE c.data_type IS DISTINCT FROM wanted.type OR c.is_nullable = 'YES'
+           UNION ALL
+           SELECT '', '', 'the constraint on ' || wanted.meant || ' is missing'
+           FROM (VALUES ('%low <= open%', 'the order of prices'), ('%open > %', 'open'), ('%high > %', 'high'),
+                        ('%low > %', 'low'), ('%close > %', 'close'), ('%volume >= %', 'volume')) AS wanted (pattern, meant)
+           WHERE NOT EXISTS (SELECT FROM pg_constraint AS k WHERE k.conrelid = 'market_data'::regclass AND k.contype = 'c'
+                             AND k.convalidated AND pg_get_constraintdef(k.oid) LIKE wanted.pattern)""",
     ),
     _check(
         "validated_bars",
@@ -82,7 +88,7 @@ CHECKS: tuple[Check, ...] = (
     _check(
         "validated_bars",
         "bar_age",
-        "The newest bar is not older than one and a half timeframes, by the venue's clock.",
+        "The newest bar closed at most one and a half timeframes before the end of what the venue's clock has settled.",
         _ERROR,
         """SELECT a.symbol, a.timeframe, 'the newest bar closed ' || (h.covered_until - newest.ts - a.length) || ' before the '
                   || 'last one that the venue should have'
@@ -134,28 +140,33 @@ CHECKS: tuple[Check, ...] = (
         "Start capital plus the profit and loss of every trade is the final equity, to 1e-9.",
         _ERROR,
         """SELECT a.symbol, a.timeframe, 'capital ' || capital || ' + pnl ' || pnl || ' is not the final equity ' || final
-           FROM asked AS a JOIN (SELECT b.symbol, b.timeframe, (b.config ->> 'initial_capital')::float8 AS capital,
+           FROM asked AS a CROSS JOIN LATERAL (SELECT (b.config -> 'engine' ->> 'initial_capital')::float8 AS capital,
                   (SELECT coalesce(sum(t.pnl), 0) FROM backtest_trades AS t WHERE t.backtest_id = b.id) AS pnl,
                   (b.metrics ->> 'final_equity')::float8 AS final
-                FROM backtest_results AS b WHERE b.metrics ? 'final_equity') AS told USING (symbol, timeframe)
-           WHERE abs(capital + pnl - final) > 1e-9 * greatest(capital, final)""",
+                FROM backtest_results AS b WHERE b.strategy = a.strategy AND b.symbol = a.symbol AND b.timeframe = a.timeframe
+                AND b.config ->> 'kind' = 'scheduled' ORDER BY b.updated_at DESC LIMIT 1) AS told
+           WHERE (abs(capital + pnl - final) <= 1e-9 * greatest(capital, final)) IS NOT TRUE""",
     ),
     _check(
         "performance_metrics",
         "equity_is_explained_by_trades",
         "The last daily value, told from trades and closes, is the equity that the engine carried, to 1e-9.",
         _ERROR,
-        """SELECT a.symbol, a.timeframe, 'value ' || value || ' by trades, ' || carried || ' by the engine'
-           FROM asked AS a JOIN (SELECT b.symbol, b.timeframe, (b.metrics ->> 'open_equity')::float8 AS carried,
+        """SELECT a.symbol, a.timeframe, 'value ' || coalesce(value::text, 'missing') || ' by trades, '
+                  || coalesce(carried::text, 'missing') || ' by the engine'
+           FROM asked AS a CROSS JOIN LATERAL (SELECT (b.metrics ->> 'open_equity')::float8 AS carried,
                   (SELECT p.total_value FROM performance_metrics AS p WHERE p.backtest_id = b.id ORDER BY day DESC LIMIT 1)
                     AS value
-                FROM backtest_results AS b WHERE b.metrics ? 'open_equity') AS told USING (symbol, timeframe)
-           WHERE value IS NULL OR abs(value - carried) > 1e-9 * greatest(value, carried)""",
+                FROM backtest_results AS b WHERE b.strategy = a.strategy AND b.symbol = a.symbol AND b.timeframe = a.timeframe
+                AND b.config ->> 'kind' = 'scheduled' ORDER BY b.updated_at DESC LIMIT 1) AS told
+           WHERE (abs(value - carried) <= 1e-9 * greatest(value, carried)) IS NOT TRUE""",
     ),
 )
 
 _ASKED = """WITH asked (symbol, timeframe, length, since, strategy) AS (
-  SELECT symbol, timeframe, milliseconds * interval '1 millisecond', to_timestamp(since / 1000.0), %s
+  SELECT symbol, timeframe, milliseconds * interval '1 millisecond', coalesce(to_timestamp(since / 1000.0),
+         (SELECT max(ts) FROM market_data AS m WHERE m.symbol = series.symbol AND m.timeframe = series.timeframe)
+         - 1000 * milliseconds * interval '1 millisecond'), %s
   FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[]) AS series (symbol, timeframe, milliseconds, since))
 """
 
@@ -185,10 +196,10 @@ def synced_result(results: Sequence[SeriesResult]) -> dg.AssetCheckResult:
     return _result(SYNCED, findings, len(results))
 
 
-def _since(result: SeriesResult) -> int:
-    """From where this run's rows are to be looked at; a run that changed nothing looks at the newest bars."""
+def _since(result: SeriesResult) -> int | None:
+    """From where this run's rows are to be looked at; None, for the newest 1,000 bars, when it changed nothing."""
     touched = [int(outcome.facts["changed_from_ms"]) for outcome in result.outcomes if outcome.facts.get("changed_from_ms")]
-    return min(touched, default=2**52)
+    return min(touched, default=None)
 
 
 def _result(check: Check, findings: Sequence[str], asked: int) -> dg.AssetCheckResult:

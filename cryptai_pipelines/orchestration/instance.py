@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ from cryptai_pipelines.orchestration.store import Store
 from cryptai_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance, JobDefinition
+    from dagster import DagsterInstance, ExecuteInProcessResult, JobDefinition
+    from dagster._utils.error import SerializableErrorInfo
 
     from cryptai_pipelines.orchestration.resources import ProgressResource
 
@@ -35,12 +37,9 @@ def dagster_environment(settings: Settings, store: Store) -> dict[str, str]:
 
 def register_symbols(environment: dict[str, str], symbols: Iterable[str]) -> list[str]:
     """Put `symbols` on the grid; returns those that were not on it."""
-    import dagster as dg
-
     from cryptai_pipelines.orchestration.partitions import add_symbols
 
-    os.environ.update(environment)
-    with dg.DagsterInstance.get() as instance:
+    with _instance(environment) as instance:
         return add_symbols(instance, symbols)
 
 
@@ -49,19 +48,30 @@ def materialize_graph(environment: dict[str, str], series: Sequence[Series], on_
 
     `series` is a rectangle in grid order. `CryptaiError` with the reason when a run fails; what it did is in the instance.
     """
-    import dagster as dg
-
     from cryptai_pipelines.definitions import build_defs
     from cryptai_pipelines.orchestration.jobs import CHAIN_JOB, SYMBOLS_JOB
     from cryptai_pipelines.orchestration.partitions import rectangle_tags
 
-    os.environ.update(environment)
     defs = build_defs(overrides={"progress": _told_to(on_progress)})
-    with dg.DagsterInstance.get() as instance:
+    with _instance(environment) as instance:
         _run(defs.resolve_job_def(SYMBOLS_JOB.name), instance, {})
         symbols = list(dict.fromkeys(one.symbol for one in series))
         timeframes = list(dict.fromkeys(one.timeframe for one in series))
         return _run(defs.resolve_job_def(CHAIN_JOB.name), instance, rectangle_tags(symbols, timeframes))
+
+
+@contextmanager
+def _instance(environment: dict[str, str]) -> Iterator[DagsterInstance]:
+    """The instance of `environment`; `CryptaiError` when its database is not within reach."""
+    import dagster as dg
+    from dagster_postgres.utils import DagsterPostgresException
+
+    os.environ.update(environment)
+    try:
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+    except DagsterPostgresException as error:
+        raise CryptaiError(f"Dagster's database is not within reach: {error}") from error
 
 
 def _told_to(on_progress: OnProgress) -> ProgressResource:
@@ -80,7 +90,25 @@ def _run(job: JobDefinition, instance: DagsterInstance, tags: dict[str, str]) ->
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     result = job.execute_in_process(instance=instance, tags=tags, run_config=quiet, raise_on_error=False)
     if not result.success:
-        failures = [event.event_specific_data.error_display_string for event in result.get_step_failure_events()]
-        reason = failures[0].strip().splitlines()[0] if failures else "see the run in the Dagster UI"
+        if _was_interrupted(result):
+            raise KeyboardInterrupt
+        failures = [event.event_specific_data.error for event in result.get_step_failure_events()]
+        reason = _root_cause(failures[0]) if failures and failures[0] else "see the run in the Dagster UI"
         raise CryptaiError(f"run {result.run_id} of {job.name} failed: {reason}")
     return result.run_id
+
+
+def _was_interrupted(result: ExecuteInProcessResult) -> bool:
+    """Dagster takes signals over while it runs, and tells of one by an error of its own in an event."""
+    told = (f"{event.message} {event.event_specific_data}" for event in result.all_events if event.is_failure or event.is_job_event)
+    return any("DagsterExecutionInterruptedError" in text or "PIPELINE_CANCEL" in text for text in told)
+
+
+def _root_cause(error: SerializableErrorInfo) -> str:
+    """The first line of what was raised in our code; Dagster wraps it in errors of its own, and libraries in theirs."""
+    innermost = error
+    while innermost.cause is not None:
+        innermost = innermost.cause
+    line = innermost.message.strip().splitlines()[0]
+    kind, _, text = line.partition(": ")
+    return text if text and kind.startswith("cryptai_pipelines.") else line

@@ -13,10 +13,17 @@ from cryptai_pipelines.storage.symbols import read_symbols, upsert_listings
 
 
 def store_listing(database: Database, venue: BarSource) -> tuple[list[Listing], Change]:
-    """Fetch and store what the venue lists. `CryptaiError` when it lists nothing at all; then nothing is changed."""
+    """Fetch and store what the venue lists. `CryptaiError` when it lists nothing at all, or a simulated market where the store
+    holds a real one or the other way round; then nothing is changed."""
     listings = venue.symbols()
     if not listings:
         raise CryptaiError(f"{venue.name} lists no symbol at all; nothing was changed")
+    before = {listing.simulated for listing in read_symbols(database, venue.name)}
+    if before and before != {listing.simulated for listing in listings}:
+        raise CryptaiError(
+            f"{venue.name} lists a {'real' if before == {True} else 'simulated'} market now and this store holds another kind; "
+            "accepted: another CRYPTAI_HOME or CRYPTAI_DATABASE_URL for it"
+        )
     with database.transaction() as cursor:
         return listings, upsert_listings(cursor, listings)
 

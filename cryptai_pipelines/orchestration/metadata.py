@@ -76,15 +76,15 @@ def listing_schema() -> dg.TableSchema:
     )
 
 
-def outcome_metadata(outcome: Outcome) -> dict[str, dg.MetadataValue]:
-    """The metadata of one series' materialization."""
+def outcome_metadata(outcome: Outcome, pictured: bool) -> dict[str, dg.MetadataValue]:
+    """The metadata of one series' materialization, with the picture only if `pictured`."""
     metadata: dict[str, object] = {
         "dagster/partition_row_count": outcome.rows,
         "rows_written": outcome.written,
         "revision": outcome.revision,
     }
     for name, value in outcome.facts.items():
-        if value is not None:
+        if value is not None and (pictured or name != _PICTURE):
             metadata[name] = _shown(name, value)
     return {name: dg.MetadataValue.int(value) if type(value) is int else _plain(value) for name, value in metadata.items()}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from cryptai_pipelines.market.clock import parse_time
+from cryptai_pipelines.market.clock import parse_window
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import CHAIN, OWNERS, Entry, lineage_version
@@ -28,11 +28,8 @@ class Window(dg.Config):
     end: str = ""
 
     def interval(self) -> Interval | None:
-        """The window in epoch milliseconds, or None; an empty end means now."""
-        if not self.start and not self.end:
-            return None
-        start = parse_time(self.start, "start") if self.start else 0
-        return Interval(start, parse_time(self.end, "end") if self.end else 2**62)
+        """The window in epoch milliseconds, or None."""
+        return parse_window(self.start or None, self.end or None)
 
 
 def _spec(entry: Entry) -> dg.AssetSpec:
@@ -66,19 +63,22 @@ def series_chain(
     progress: ProgressResource,
 ) -> Iterator[dg.AssetCheckResult]:
     """Bring the chosen assets of the chosen series up to date."""
-    from cryptai_pipelines.orchestration.chain.steps import chain_steps
+    from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
 
     chosen = [entry for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys]
-    series = _due_series(context, venue)
+    scheduled = SCHEDULED_TAG in context.run.tags
+    series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
     with store.open() as database:
+        source, settings, run_id = venue.open(), store.settings(), context.run.run_id
         steps = chain_steps(
-            database, venue.open(), store.settings(), context.run.run_id, config.interval(), progress.callback()
+            database, source, settings, run_id, config.interval(), progress.callback(), only_due=scheduled
         )
         wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
         results = []
         listing = symbols_version(context.instance)
-        for result in walk(series, wanted, store.settings().fetch_threads):
-            _log(context, result, Versions(database, result, listing))
+        hold = holding(database, source.name, settings, run_id)
+        for result in walk(series, wanted, hold, settings.fetch_threads):
+            _log(context, result, Versions(database, result, listing), scheduled)
             results.append(result)
         for check in CHECKS:
             if check.spec.key in context.selected_asset_check_keys:
@@ -86,26 +86,29 @@ def series_chain(
     _raise_for_failures(results)
 
 
-def _due_series(context: dg.AssetExecutionContext, venue: VenueResource) -> Sequence[Series]:
-    """The series of the run. A scheduled rectangle may cover timeframes that nobody configured; those are left out."""
-    series = series_of(context.partition_keys)
-    if SCHEDULED_TAG not in context.run.tags:
-        return series
-    return [one for one in series if one.timeframe.code in venue.settings().timeframes]
+def _kept_series(context: dg.AssetExecutionContext, venue: VenueResource) -> Sequence[Series]:
+    """The configured series of a scheduled rectangle, which may cover symbols and timeframes that nobody asks for any more."""
+    configured = set(venue.settings().series)
+    return [one for one in series_of(context.partition_keys) if one in configured]
 
 
-def _log(context: dg.AssetExecutionContext, result: SeriesResult, versions: Versions) -> None:
-    for outcome in result.outcomes:
-        context.log_event(_materialization(outcome, versions))
+def _log(context: dg.AssetExecutionContext, result: SeriesResult, versions: Versions, scheduled: bool) -> None:
+    """A materialization means "brought up to date". One that a tick passed over, with nothing due and nothing stale, is not
+    logged again every hour."""
+    passed_over = scheduled and not any(outcome.written or outcome.facts.get("due") for outcome in result.outcomes)
+    for outcome in () if passed_over else result.outcomes:
+        # A picture is stored in the event log: with every bar of every series it would be most of Dagster's database.
+        pictured = not scheduled or bool(outcome.facts.get("report_is_new"))
+        context.log_event(_materialization(outcome, versions, pictured))
     if result.error:
         context.log.error(f"{result.series} failed at {result.failed_at}: {result.error}")
 
 
-def _materialization(outcome: Outcome, versions: Versions) -> dg.AssetMaterialization:
+def _materialization(outcome: Outcome, versions: Versions, pictured: bool) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         outcome.asset,
         partition=dg.MultiPartitionKey({"symbol": outcome.series.symbol, "timeframe": outcome.series.timeframe.code}),
-        metadata=outcome_metadata(outcome),
+        metadata=outcome_metadata(outcome, pictured),
         tags=versions.tags(outcome.asset),
     )
 

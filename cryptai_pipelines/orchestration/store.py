@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cryptai_pipelines.market.clock import Clock, SystemClock
+from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.urls import sibling_url
+
+# One segment of the server's log and a little: with less the server cannot go on.
+_LEAST_ROOM = 24 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,20 @@ def _server(settings: Settings) -> Iterator[tuple[str, str | None]]:
         url = server.url("cryptai")
         create_databases(url)
         yield url, str(server.bin_path)
+    except Exception as error:
+        _refuse_full_disk(settings, error)
+        raise
     finally:
         server.stop_if_last()
+
+
+def _refuse_full_disk(settings: Settings, error: Exception) -> None:
+    """`CryptaiError` naming the disk when it is full: a server without room for its log ends, and what fails then, anywhere,
+    only tells of a lost connection."""
+    left = shutil.disk_usage(settings.home).free
+    if left < _LEAST_ROOM:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CryptaiError(f"the disk of {settings.home} is full ({left >> 20} MiB left); free some of it: {reason}") from error
 
 
 def open_venue(settings: Settings, clock: Clock | None = None) -> BarSource:

@@ -4,6 +4,7 @@ one, which goes on bar by bar with the settings' parameters, is `chain.backtest_
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from cryptai_pipelines.backtest.engine import BarArrays, settle, start
@@ -16,18 +17,19 @@ from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import technical_indicators
-from cryptai_pipelines.orchestration.chain.backtest_results import Trial, save_result, simulate_blocks
-from cryptai_pipelines.orchestration.chain.derive import BARS
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial, settled_result, simulate_blocks
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
-from cryptai_pipelines.orchestration.chain.performance_metrics import write_days
+from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
 from cryptai_pipelines.orchestration.chain.publish import files_of, publish
-from cryptai_pipelines.orchestration.chain.signals import read_inputs, signals_version
+from cryptai_pipelines.orchestration.chain.signals import read_inputs
 from cryptai_pipelines.orchestration.chain.staleness import blocks
+from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.settings import Settings
-from cryptai_pipelines.storage import backtests, market_data, state
+from cryptai_pipelines.storage import backtests, market_data, state, symbols
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import check_lease
 from cryptai_pipelines.strategy.parameters import StrategyParameters
-from cryptai_pipelines.strategy.signals import Strategy, find_strategy
+from cryptai_pipelines.strategy.signals import find_strategy
 
 
 def run_trial(
@@ -41,49 +43,66 @@ def run_trial(
     run_id: str,
     on_progress: OnProgress,
 ) -> dict[str, Any]:
-    """Simulate, store and publish; the stored result with its metrics and the report's path.
+    """Simulate, store and publish; the stored result with its metrics and the report's path. Result, trades and days are one
+    transaction.
 
     `BadInput` for an unknown strategy; `CryptaiError` when the series has no bars, or none in the window.
     """
-    strategy = find_strategy(strategy_name)
-    span = _span(database, series, window)
-    technical_indicators.bring_up_to_date(database, series, DEFAULT_SET, on_progress=on_progress)
-    trial = Trial(strategy.name, signals_version(strategy, rules), engine, window)
+    trial = Trial("trial", find_strategy(strategy_name), rules, engine, window)
+    if market_data.span(database, series) is None:
+        raise _no_bars(series)
+    with holding(database, settings.exchange, settings, run_id)(series) as lease:
+        technical_indicators.bring_up_to_date(database, lease, DEFAULT_SET, on_progress=on_progress)
+        made = state.read_state(database, technical_indicators.ASSET, series)
+        span = _span(database, series, made, window)
 
-    def tell(done_ms: int, bars: int) -> None:
-        on_progress(Progress("backtest", series, done_ms - span.start_ms, span.end_ms - span.start_ms, bars))
+        def tell(done_ms: int, bars: int) -> None:
+            on_progress(Progress("backtest", series, done_ms - span.start_ms, span.end_ms - span.start_ms, bars))
 
-    before = start(engine)
-    after, closed = simulate_blocks(before, _inputs(database, series, strategy, rules, span), tell)
-    revision = state.read_state(database, BARS, series).revision
-    with database.transaction() as cursor:
-        save_result(cursor, series, trial, before, after, closed, revision, run_id)
-    identity, header = backtests.read_backtest(database, trial.strategy, series, trial.config)
-    write_days(database, identity, header, series, trial, after, span.start_ms, span.end_ms)
-    identity, header = backtests.read_backtest(database, trial.strategy, series, trial.config)
-    files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy}_trial_{identity}")
-    publish(database, settings.exchange, series, identity, header, settle(after)[0], files)
+        after, closed = simulate_blocks(start(engine), _inputs(database, series, trial, span), tell)
+        result = settled_result(trial, series, after, closed, made.revision, run_id)
+        nothing = backtests.no_days()
+        days = value_days(database, trial, series, result.trades, nothing, span)
+        header = replace(result.header, metrics=full_metrics(result.header, after, days.values))
+        with database.transaction() as cursor:
+            check_lease(cursor, lease)
+            identity = backtests.save_backtest(cursor, header)
+            backtests.replace_trades(cursor, identity, 0, result.trades)
+            backtests.replace_daily(cursor, identity, 0, days.new)
+    files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy.name}_trial_{identity}")
+    publish(database, settings.exchange, series, identity, header, settle(after)[0], files, span)
+    return {**stored_result(database, settings.exchange, identity, header), "report": str(files.report)}
+
+
+def stored_result(database: Database, venue: str, identity: int, header: backtests.BacktestHeader) -> dict[str, Any]:
+    """A result as plain data, for whoever shows it."""
     return {
         "backtest_id": identity,
         "strategy": header.strategy,
-        "symbol": series.symbol,
-        "timeframe": series.timeframe.code,
+        "symbol": header.series.symbol,
+        "timeframe": header.series.timeframe.code,
+        "simulated": bool(symbols.is_simulated(database, venue, header.series.symbol)),
+        "first_bar": None if header.first_ts is None else format_time(header.first_ts),
+        "last_bar": None if header.last_ts is None else format_time(header.last_ts),
         "bars": header.bars,
         "trade_count": header.trade_count,
         "ambiguous_count": header.ambiguous_count,
         "trades_sha256": header.trades_sha256,
+        "config": dict(header.config),
         "metrics": dict(header.metrics),
-        "report": str(files.report),
     }
 
 
-def _span(database: Database, series: Series, window: Interval | None) -> Interval:
-    stored = market_data.span(database, series)
-    if stored is None:
-        raise CryptaiError(
-            f"no bars of {series} are stored; fetch them with: cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
-        )
-    whole = Interval(stored.start_ms, stored.end_ms + series.timeframe.ms)
+def _no_bars(series: Series) -> CryptaiError:
+    how = f"cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
+    return CryptaiError(f"no validated bars of {series} are stored; fetch them with: {how}")
+
+
+def _span(database: Database, series: Series, made: state.SeriesState | None, window: Interval | None) -> Interval:
+    """What can be simulated: the bars that have their indicators, within `window`."""
+    if made is None or made.first_ts is None or made.last_ts is None:
+        raise _no_bars(series)
+    whole = Interval(made.first_ts, made.last_ts + series.timeframe.ms)
     if window is None:
         return whole
     span = Interval(max(window.start_ms, whole.start_ms), min(window.end_ms, whole.end_ms))
@@ -96,10 +115,8 @@ def _told(span: Interval) -> str:
     return f"{format_time(span.start_ms)} to {format_time(span.end_ms)}"
 
 
-def _inputs(
-    database: Database, series: Series, strategy: Strategy, rules: StrategyParameters, span: Interval
-) -> Iterator[tuple[int, BarArrays]]:
+def _inputs(database: Database, series: Series, trial: Trial, span: Interval) -> Iterator[tuple[int, BarArrays]]:
     for interval in blocks(*span, series.timeframe):
-        bars, indicators = read_inputs(database, series, strategy, interval)
-        signals = strategy.signals(bars, indicators, series.timeframe, rules, interval.start_ms)
+        bars, indicators = read_inputs(database, series, trial.strategy, interval)
+        signals = trial.strategy.signals(bars, indicators, series.timeframe, trial.rules, interval.start_ms)
         yield interval.end_ms, bar_arrays(bars[index_ms(bars.index) >= interval.start_ms], signals["entry"])

@@ -21,6 +21,7 @@ from cryptai_pipelines.sources.binance_listings import listings, weight_limit
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Endpoint, Received, VenueLimits
 from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.kline_rows import kline_columns
+from cryptai_pipelines.sources.lookahead import asked_ahead
 from cryptai_pipelines.sources.pagination import Answer, Questions, pages
 from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy
 from cryptai_pipelines.sources.source import BarSource
@@ -55,9 +56,12 @@ class BinanceSource:
     def server_time(self) -> int:
         return self.client.ask(_TIME, {}, _server_time)
 
+    def is_simulated(self) -> bool:
+        return self.client.ask(_TIME, {}, _says_simulated)
+
     def symbols(self) -> list[Listing]:
         def read(received: Received) -> list[Listing]:
-            simulated = received.headers.get("X-Cryptai-Simulated", "").strip().lower() not in ("", "0", "false")
+            simulated = _says_simulated(received)
             if (limit := weight_limit(received.parsed)) is not None:
                 self.client.limits.budget.set_limit(limit)
             return listings(received.parsed, NAME, simulated)
@@ -69,7 +73,7 @@ class BinanceSource:
             raise BadInput(f"symbol {symbol!r} is not of the form BASE-QUOTE, such as BTC-USDT")
         if not 0 <= start_ms <= end_ms:
             raise BadInput(f"the span [{start_ms}, {end_ms}) is not accepted; expected 0 <= start <= end in epoch milliseconds")
-        return pages(_questions(self.client, symbol, timeframe), timeframe, Interval(start_ms, end_ms))
+        return _pages(_questions(self.client, symbol, timeframe), timeframe, Interval(start_ms, end_ms))
 
 
 def open_binance(
@@ -107,6 +111,11 @@ def _new_limits(timer: Timer) -> VenueLimits:
     return VenueLimits(WeightBudget(DEFAULT_WEIGHT_LIMIT, timer), RetryAfterGate(NAME, timer))
 
 
+def _pages(questions: Questions, timeframe: Timeframe, within: Interval) -> Iterator[Page]:
+    with asked_ahead(questions, timeframe, PAGE_ROWS) as ahead:
+        yield from pages(ahead, timeframe, within)
+
+
 def _questions(client: CcxtClient, symbol: str, timeframe: Timeframe) -> Questions:
     """The three kline questions of one series. The venue symbol of Binance is the slug without its dash."""
     series = {"symbol": symbol.replace("-", ""), "interval": timeframe.code}
@@ -140,6 +149,10 @@ def _only_open(client: CcxtClient, parameters: dict[str, str | int], span: Inter
         return int(opens[0]) if len(opens) else None
 
     return client.ask(_KLINES, parameters, read)
+
+
+def _says_simulated(received: Received) -> bool:
+    return received.headers.get("X-Cryptai-Simulated", "").strip().lower() not in ("", "0", "false")
 
 
 def _server_time(received: Received) -> int:

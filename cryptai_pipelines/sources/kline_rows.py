@@ -87,8 +87,7 @@ def _integers(values: tuple[Any, ...]) -> np.ndarray:
 
 def _floats(values: tuple[Any, ...]) -> np.ndarray:
     try:
-        joined = "".join(values).replace(".", "")
-        if joined.isascii() and joined.isdigit():
+        if not "".join(values).encode().translate(None, b"0123456789."):
             return np.array(values, dtype="float64")
     except (TypeError, ValueError):
         pass  # A value that is no string, empty, or has two points; the rows are then read one by one.

@@ -16,6 +16,9 @@ class BarSource(Protocol):
     def name(self) -> str:
         """The venue, as stored beside every bar."""
 
+    def is_simulated(self) -> bool:
+        """Whether the venue says of itself that its market is made up. One light call."""
+
     def symbols(self) -> list[Listing]:
         """Every symbol that the venue lists under a well-formed slug, in the venue's order."""
 

@@ -107,17 +107,20 @@ def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: p
     return copy_rows(cursor, _TRADES, {"backtest_id": int(backtest_id), "number": numbers, **values}, len(trades))
 
 
-def upsert_daily(cursor: Cursor, backtest_id: int, daily: pd.DataFrame) -> Change:
-    """Insert or replace days (equal ones are left alone) and drop stored days after the last one given.
+def replace_daily(cursor: Cursor, backtest_id: int, from_day_ms: int, daily: pd.DataFrame) -> Change:
+    """Make `daily` all there is from the day `from_day_ms` (UTC midnight) on: equal days are left alone, others are dropped.
 
     `daily`: indexed by day (DatetimeIndex at 00:00 UTC, unique), with `total_value`, `daily_return`, `cumulative_return`,
     `drawdown` float64, NaN for none.
     """
+    days = daily.index.as_unit("ms").asi8
+    kept = [to_datetime(day).date() for day in days.tolist()]  # type: ignore[union-attr]
+    cursor.execute(
+        "DELETE FROM performance_metrics WHERE backtest_id = %s AND day >= %s AND NOT (day = ANY(%s::date[]))",
+        (backtest_id, to_datetime(from_day_ms).date(), kept),  # type: ignore[union-attr]
+    )
     if daily.empty:
         return Change()
-    days = daily.index.as_unit("ms").asi8
-    last_day = daily.index.max().date()
-    cursor.execute("DELETE FROM performance_metrics WHERE backtest_id = %s AND day > %s", (backtest_id, last_day))
     values: dict[str, Value] = {"backtest_id": int(backtest_id), "day": days, **_columns(daily, _DAY_COLUMNS, "daily")}
     stage(cursor, _DAILY, values, len(daily))
     return merge_staged(cursor, _DAILY, tuple(values))
@@ -158,7 +161,7 @@ def read_trades(db: Database, backtest_id: int) -> pd.DataFrame:
 
 
 def read_daily(db: Database, backtest_id: int) -> pd.DataFrame:
-    """The days of a result as `upsert_daily` takes them."""
+    """The days of a result as `replace_daily` takes them."""
     table = db.read(
         f"SELECT day::timestamptz AS day, {', '.join(_DAY_COLUMNS)} FROM performance_metrics WHERE backtest_id = $1::bigint"
         " ORDER BY day",
@@ -166,6 +169,16 @@ def read_daily(db: Database, backtest_id: int) -> pd.DataFrame:
     )
     index = ts_index(column_ms(table["day"])).rename("day")
     return pd.DataFrame({name: table[name].to_numpy() for name in _DAY_COLUMNS}, index=index)
+
+
+def no_days() -> pd.DataFrame:
+    """Zero days, as `read_daily` gives them."""
+    return pd.DataFrame({name: np.empty(0) for name in _DAY_COLUMNS}, index=ts_index(np.empty(0, "int64")).rename("day"))
+
+
+def count_days(db: Database, backtest_id: int) -> int:
+    """How many days of a result are stored."""
+    return db.rows("SELECT count(*) FROM performance_metrics WHERE backtest_id = %s", (int(backtest_id),))[0][0]
 
 
 def _columns(frame: pd.DataFrame, names: tuple[str, ...], what: str) -> dict[str, Value]:

@@ -37,6 +37,16 @@ def read_coverage(source: Cursor | Database, venue: str, series: Series) -> Cove
     return Coverage(covered, to_ms(first), to_ms(last))
 
 
+def other_sources(db: Database, venue: str, series: Series) -> list[str]:
+    """Sources other than `venue` that have bars of `series` in the store."""
+    rows = db.rows(
+        "SELECT source FROM historical_data_range WHERE symbol = %s AND timeframe = %s AND source <> %s"
+        " AND covered_until IS NOT NULL ORDER BY source",
+        (series.symbol, series.timeframe.code, venue),
+    )
+    return [source for (source,) in rows]
+
+
 def extend_coverage(
     cursor: Cursor, venue: str, series: Series, settled: Interval, first_ts: int | None = None, last_ts: int | None = None
 ) -> Coverage:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import re
+import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,12 +30,17 @@ T = TypeVar("T")
 
 _LOWEST_VERSION = 150000
 _CONNECT_OPTIONS = {"connect_timeout": 10, "application_name": "cryptai", "keepalives_idle": 30, "keepalives_interval": 10}
+_MOST_SESSIONS = 32
 _OWN_DATABASES = ("dagster", "mlflow")
 _CREATE_LOCK = 4_702_111_234_001
 
 
 class DatabaseUnavailable(CryptaiError):
     """The server cannot be reached, went away, or has no room left; trying again later can succeed."""
+
+
+class _ConnectionLost(DatabaseUnavailable):
+    """The connection is gone; on a new one the same can succeed at once."""
 
 
 class Database:
@@ -46,8 +52,10 @@ class Database:
 
     def __init__(self, url: str, connections: int = 8) -> None:
         self.url = driver_url(url)
-        self._writers: Pool[psycopg2.extensions.connection] = Pool(lambda: connect(self.url), connections)
-        self._readers: Pool[Any] = Pool(lambda: _connect_arrow(self.url), connections)
+        self._writers: Pool[psycopg2.extensions.connection] = Pool(self._connect, connections, _seems_alive, _is_alive)
+        # Whoever holds a session needs a writer beside it, so the two must not wait for each other's connections.
+        self._sessions: Pool[psycopg2.extensions.connection] = Pool(self._connect, _MOST_SESSIONS, _seems_alive, _is_alive)
+        self._readers: Pool[Any] = Pool(lambda: _connect_arrow(self.url), connections, lambda _: True, _is_alive_arrow)
 
     def __repr__(self) -> str:
         return f"Database({one_line(self.url, self.url)!r})"
@@ -55,22 +63,27 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         """A cursor in a transaction of its own (read committed, UTC): committed at the end, rolled back on any exception."""
-        with self._writers.borrow(_is_alive) as connection:
+        with self._borrowed(self._writers) as connection:
+            connection.autocommit = False
             try:
                 with connection.cursor() as cursor:
                     yield cursor
                 connection.commit()
-            except BaseException as error:
-                _roll_back(connection)
-                if isinstance(error, psycopg2.OperationalError):
-                    raise self._translated(error) from error
-                raise
+            finally:
+                _end_transaction(connection)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a small query, as tuples; `%s` placeholders."""
-        with self.transaction() as cursor:
+        """All rows of one small statement, as tuples; `%s` placeholders. A transaction of its own, in one round trip."""
+        with self._borrowed(self._writers) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return cursor.fetchall()
+
+    @contextmanager
+    def session(self) -> Iterator[psycopg2.extensions.connection]:
+        """A connection that commits each statement by itself, for what belongs to a session and not to a transaction, such as
+        session locks. Whoever leaves something behind in the session must close the connection; it is then not used again."""
+        with self._borrowed(self._sessions) as connection:
+            yield connection
 
     def read(self, sql: str, parameters: Sequence[Parameter] = ()) -> pa.Table:
         """The result of a query as an Arrow table (timestamptz as timestamp[us, UTC], NULL as null), read-only.
@@ -79,17 +92,30 @@ class Database:
         is not accepted. They are bound to session settings first: with bound parameters in the query itself, the driver
         gives up COPY, takes twice the time and holds the whole result a second time.
         """
-        with self._readers.borrow(_is_alive_arrow) as connection:
+        values = [_as_text(value) for value in parameters]
+        try:
+            return self._read(sql, values)
+        except _ConnectionLost:
+            # Such as an idle connection whose server was restarted. The driver cannot tell before it is used.
+            self._readers.close()
+            return self._read(sql, values)
+
+    def _read(self, sql: str, values: Sequence[str]) -> pa.Table:
+        with self._readers.borrow() as connection:
             try:
                 with connection.cursor() as cursor:
-                    if parameters:
-                        names = ", ".join(f"set_config('cryptai.p{n}', ${n}, false)" for n in range(1, len(parameters) + 1))
-                        cursor.execute(f"SELECT {names}", [_as_text(value) for value in parameters])
+                    if values:
+                        names = ", ".join(f"set_config('cryptai.p{n}', ${n}, false)" for n in range(1, len(values) + 1))
+                        cursor.execute(f"SELECT {names}", values)
                         cursor.fetchall()
                     cursor.execute(re.sub(r"\$(\d+)", r"current_setting('cryptai.p\1')", sql))
                     return cursor.fetch_arrow_table()
-            except connection.OperationalError as error:
-                raise DatabaseUnavailable(f"database {database_name(self.url)}: {one_line(str(error), self.url)}") from error
+            except connection.Error as error:
+                lost = not _is_alive_arrow(connection)
+                if not (lost or isinstance(error, connection.OperationalError)):
+                    raise
+                kind = _ConnectionLost if lost else DatabaseUnavailable
+                raise kind(f"database {database_name(self.url)}: {one_line(str(error), self.url)}") from error
 
     def server_version(self) -> str:
         """The server's version, such as `18.4`."""
@@ -97,8 +123,19 @@ class Database:
 
     def close(self) -> None:
         """Close every idle connection; those in use close when they are given back. The object can be used again."""
-        self._writers.close()
-        self._readers.close()
+        for pool in (self._writers, self._sessions, self._readers):
+            pool.close()
+
+    @contextmanager
+    def _borrowed(self, pool: Pool[psycopg2.extensions.connection]) -> Iterator[psycopg2.extensions.connection]:
+        with pool.borrow() as connection:
+            try:
+                yield connection
+            except psycopg2.OperationalError as error:
+                raise self._translated(error) from error
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        return connect(self.url, autocommit=True)
 
     def _translated(self, error: psycopg2.OperationalError) -> Exception:
         """Losing the server or running out of room is for a person to mend; a deadlock stays what it is, for a retry."""
@@ -200,19 +237,30 @@ def _connect_arrow(url: str) -> Any:
     return connection
 
 
-def _roll_back(connection: psycopg2.extensions.connection) -> None:
-    """The server rolls back by itself when the connection is what was lost."""
+def _end_transaction(connection: psycopg2.extensions.connection) -> None:
+    """Roll back what was not committed and commit by statement again. The server does so by itself when the connection is what
+    was lost."""
     try:
         connection.rollback()
+        connection.autocommit = True
     except psycopg2.Error:
         pass
+
+
+def _seems_alive(connection: psycopg2.extensions.connection) -> bool:
+    """Whether an idle connection can be used, without a round trip: a server that ends one says so, or closes the socket."""
+    if connection.closed:
+        return False
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return not waiting.poll(0) or _is_alive(connection)
 
 
 def _is_alive(connection: psycopg2.extensions.connection) -> bool:
     if connection.closed:
         return False
     try:
-        with connection, connection.cursor() as cursor:
+        with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -81,10 +81,15 @@ def read_opens(db: Database, table: str, keys: Mapping[str, str], start_ms: int,
 
 
 def read(
-    db: Database, table: str, keys: Mapping[str, str], start_ms: int | None = None, end_ms: int | None = None
+    db: Database,
+    table: str,
+    keys: Mapping[str, str],
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    columns: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The rows with `start_ms <= ts < end_ms` (all without bounds), indexed by `ts`: float64 with NaN for NULL; gates bool, or
-    nullable boolean where one is NULL; `code_version` and `coverage_revision`."""
+    nullable boolean where one is NULL; `code_version` and `coverage_revision`. With `columns` only these."""
     import pyarrow as pa
 
     target = derived_table(table)
@@ -95,7 +100,8 @@ def read(
         if bound is not None:
             parameters.append(iso(bound))
             conditions.append(f"ts {comparison} ${len(parameters)}::timestamptz")
-    found = db.read(f"SELECT * FROM {target.name} WHERE {' AND '.join(conditions)} ORDER BY ts", parameters)
+    wanted = "*" if columns is None else ", ".join(("ts", *map(_column_name, columns)))
+    found = db.read(f"SELECT {wanted} FROM {target.name} WHERE {' AND '.join(conditions)} ORDER BY ts", parameters)
     index = ts_index(column_ms(found["ts"]))
     data: dict[str, object] = {}
     for name in (name for name in found.column_names if name != "ts" and name not in target.series_key):
@@ -118,9 +124,7 @@ def ensure_columns(db: Database, table: str, columns: Iterable[str]) -> list[str
     """
     target = derived_table(table)
     names = list(dict.fromkeys(columns))
-    for name in names:
-        if not _COLUMN.fullmatch(name):
-            raise BadInput(f"column {name!r} is not accepted: lower case letters, digits and _, at most 59, a letter first")
+    for name in map(_column_name, names):
         if target.types.get(name, "float8?") != "float8?":
             raise BadInput(f"column {name!r} of {table} does not hold numbers of an indicator; choose another name")
     with db.transaction() as cursor:
@@ -131,6 +135,12 @@ def ensure_columns(db: Database, table: str, columns: Iterable[str]) -> list[str
             additions = [addition.format(sql.Identifier(name)) for name in missing]
             cursor.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(table), sql.SQL(", ").join(additions)))
     return missing
+
+
+def _column_name(name: str) -> str:
+    if not _COLUMN.fullmatch(name):
+        raise BadInput(f"column {name!r} is not accepted: lower case letters, digits and _, at most 59, a letter first")
+    return name
 
 
 def _known_columns(cursor: Cursor, table: Table) -> Table:

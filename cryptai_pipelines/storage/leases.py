@@ -16,7 +16,7 @@ import psycopg2.extensions
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage.database import Cursor, Database, connect
+from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.merge_rows import lock_key
 
 # A server notices the death of a client within milliseconds; that long a holder's lock may outlive it.
@@ -51,18 +51,12 @@ def take_series(db: Database, source: str, series: Series, holder: str, lease_s:
     The series of a dead holder is taken over at once, that of a silent one when its lease has run out; syncs of the former
     holder that are still RUNNING become FAILED. `SeriesBusy` names the series and the live holder.
     """
-    connection = connect(db.url, autocommit=True)
-    try:
-        with connection.cursor() as cursor:
-            _lock(cursor, source, series)
-            token = _new_token(cursor, source, series, holder, lease_s)
-        lease = SeriesLease(source, series, token, holder, lease_s, connection)
+    with db.session() as connection:
+        lease = _taken(connection, source, series, holder, lease_s)
         try:
             yield lease
         finally:
             _release(lease)
-    finally:
-        connection.close()
 
 
 def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
@@ -78,6 +72,20 @@ def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
     )
     if cursor.rowcount == 0:
         raise LeaseLost(f"{lease.source} {lease.series}: the series was taken over from {lease.holder}; nothing was written")
+
+
+def _taken(
+    connection: psycopg2.extensions.connection, source: str, series: Series, holder: str, lease_s: float
+) -> SeriesLease:
+    try:
+        with connection.cursor() as cursor:
+            _lock(cursor, source, series)
+            token = _new_token(cursor, source, series, holder, lease_s)
+    except BaseException:
+        # The lock may be ours already, and must not outlive the attempt.
+        connection.close()
+        raise
+    return SeriesLease(source, series, token, holder, lease_s, connection)
 
 
 def _lock(cursor: Cursor, source: str, series: Series) -> None:
@@ -170,8 +178,9 @@ def _release(lease: SeriesLease) -> None:
             )
             cursor.execute("SELECT pg_advisory_unlock(%s)", (_session_key(lease.source, lease.series),))
     except psycopg2.Error:
-        # The connection was ended: by a server that stopped, or by the process that took over. Both settle the lease.
-        pass
+        # The connection was ended: by a server that stopped, or by the process that took over. Both settle the lease. If it
+        # was not, the lock goes with it now.
+        lease.connection.close()
 
 
 def _keys(source: str, series: Series) -> tuple[str, str, str]:

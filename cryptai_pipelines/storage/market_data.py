@@ -3,10 +3,13 @@ the table refuses prices that are not positive and finite whatever happens."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, ts_index
+from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage.changes import Change
@@ -46,32 +49,51 @@ def remove(cursor: Cursor, series: Series, ts_ms: np.ndarray) -> int:
     return cursor.rowcount
 
 
-def read(db: Database, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> pd.DataFrame:
-    """The bars with `start_ms <= ts < end_ms` (all without bounds) as a bars frame: index `ts`, `BAR_COLUMNS` float64 with NaN
-    for what the venue did not report, `is_filled` bool, `source` categorical."""
+READABLE = (*BAR_COLUMNS, "is_filled", "source")
+
+
+def read(
+    db: Database,
+    series: Series,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    columns: Sequence[str] = READABLE,
+) -> pd.DataFrame:
+    """The bars with `start_ms <= ts < end_ms` (all without bounds) as a bars frame: index `ts`, and of `READABLE` the `columns`
+    asked for: `BAR_COLUMNS` float64 with NaN for what the venue did not report, `is_filled` bool, `source` categorical."""
     import pyarrow as pa
 
+    unknown = [name for name in columns if name not in READABLE]
+    if unknown:
+        raise BadInput(f"market_data has no column {unknown[0]!r} to read; it has: {' '.join(READABLE)}")
     bounds = [("ts >= ${}::timestamptz", start_ms), ("ts < ${}::timestamptz", end_ms)]
     wanted = [(text, iso(ts)) for text, ts in bounds if ts is not None]
     conditions = "".join(f" AND {text.format(position)}" for position, (text, _) in enumerate(wanted, start=3))
     table = db.read(
-        f"SELECT ts, {', '.join(BAR_COLUMNS)}, is_filled, source FROM market_data"
+        f"SELECT {', '.join(('ts', *columns))} FROM market_data"
         f" WHERE symbol = $1 AND timeframe = $2{conditions} ORDER BY ts",
         (*_keys(series).values(), *(value for _, value in wanted)),
     )
-    data: dict[str, object] = {name: table[name].cast(pa.float64()).to_numpy() for name in BAR_COLUMNS}
-    data["is_filled"] = table["is_filled"].to_numpy().astype(bool)
-    frame = pd.DataFrame(data, index=ts_index(column_ms(table["ts"])))
-    frame["source"] = table["source"].dictionary_encode().combine_chunks().to_pandas().array
-    return frame
+    data: dict[str, object] = {}
+    for name in columns:
+        column = table[name]
+        if name == "source":
+            data[name] = column.dictionary_encode().combine_chunks().to_pandas().array
+        elif name == "is_filled":
+            data[name] = column.to_numpy().astype(bool)
+        else:
+            data[name] = column.cast(pa.float64()).to_numpy()
+    return pd.DataFrame(data, index=ts_index(column_ms(table["ts"])))
 
 
 def read_daily_closes(db: Database, series: Series) -> pd.Series:
-    """The close of the last bar of every UTC day that has one, float64, indexed by the day (UTC midnight). Reads the index of
-    the whole history: for reports, not for every tick."""
+    """The close of the last bar of every UTC day that has one, float64, indexed by the day (UTC midnight). One look into the
+    index per day of the history, however many bars a day has."""
     table = db.read(
-        "SELECT DISTINCT ON (date_trunc('day', ts)) date_trunc('day', ts) AS day, close FROM market_data"
-        " WHERE symbol = $1 AND timeframe = $2 ORDER BY date_trunc('day', ts), ts DESC",
+        "SELECT day, last.close FROM (SELECT date_trunc('day', min(ts)) AS first, max(ts) AS last FROM market_data"
+        " WHERE symbol = $1 AND timeframe = $2) AS span CROSS JOIN generate_series(span.first, span.last, '1 day') AS day"
+        " CROSS JOIN LATERAL (SELECT close FROM market_data WHERE symbol = $1 AND timeframe = $2 AND ts >= day"
+        " AND ts < day + interval '1 day' ORDER BY ts DESC LIMIT 1) AS last ORDER BY day",
         tuple(_keys(series).values()),
     )
     return pd.Series(table["close"].to_numpy(), index=ts_index(column_ms(table["day"])).rename("day"), name="close")

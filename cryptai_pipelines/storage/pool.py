@@ -11,25 +11,33 @@ C = TypeVar("C")
 
 
 class Pool(Generic[C]):
-    """At most `size` open connections; a thread that needs one more waits until one is given back."""
+    """At most `size` open connections; a thread that needs one more waits until one is given back.
 
-    def __init__(self, open_one: Callable[[], C], size: int) -> None:
+    `is_usable` is asked of each idle connection before it is lent, and so should cost next to nothing; `is_alive` of one in
+    whose use something failed.
+    """
+
+    def __init__(
+        self, open_one: Callable[[], C], size: int, is_usable: Callable[[C], bool], is_alive: Callable[[C], bool]
+    ) -> None:
         self._open = open_one
+        self._is_usable = is_usable
+        self._is_alive = is_alive
         self._slots = threading.BoundedSemaphore(size)
         self._guard = threading.Lock()
         self._idle: list[C] = []
         self._generation = 0
 
     @contextmanager
-    def borrow(self, is_alive: Callable[[C], bool]) -> Iterator[C]:
-        """A connection for the time of the block. One that no longer answers is replaced; one that failed is not kept."""
+    def borrow(self) -> Iterator[C]:
+        """A connection for the time of the block. One that cannot be used is replaced; one that broke is not kept."""
         with self._slots:
-            connection = self._take(is_alive)
+            connection = self._take()
             generation = self._generation
             try:
                 yield connection
             except BaseException:
-                if is_alive(connection):
+                if self._is_alive(connection):
                     self._give_back(connection, generation)
                 else:
                     _close(connection)
@@ -44,13 +52,13 @@ class Pool(Generic[C]):
         for connection in idle:
             _close(connection)
 
-    def _take(self, is_alive: Callable[[C], bool]) -> C:
+    def _take(self) -> C:
         while True:
             with self._guard:
                 connection = self._idle.pop() if self._idle else None
             if connection is None:
                 return self._open()
-            if is_alive(connection):
+            if self._is_usable(connection):
                 return connection
             _close(connection)
 

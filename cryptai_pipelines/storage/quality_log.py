@@ -79,19 +79,33 @@ def replace_findings(cursor: Cursor, series: Series, kind: str, within: Interval
     return cursor.fetchone()[0]  # type: ignore[index]
 
 
-def read_findings(source: Cursor | Database, series: Series, kind: str) -> list[Finding]:
-    """The findings of `kind` about a series, by period."""
+def read_findings(
+    source: Cursor | Database, series: Series, kind: str, touching: Interval | None = None
+) -> list[Finding]:
+    """The findings of `kind` about a series, by period; with `touching` only those that overlap it or end or begin where it
+    does."""
     statement = (
         "SELECT period_start, period_end, severity, expected, received, missing, details FROM data_quality"
-        " WHERE symbol = %s AND timeframe = %s AND kind = %s ORDER BY period_start"
+        " WHERE symbol = %s AND timeframe = %s AND kind = %s AND period_end >= %s AND period_start <= %s ORDER BY period_start"
     )
-    parameters = (*_keys(series).values(), kind)
+    bounds = ("-infinity", "infinity") if touching is None else tuple(to_datetime(ts) for ts in touching)
+    parameters = (*_keys(series).values(), kind, *bounds)
     if isinstance(source, Database):
         rows = source.rows(statement, parameters)
     else:
         source.execute(statement, parameters)
         rows = source.fetchall()
     return [Finding(Interval(to_ms(start), to_ms(end)), *rest) for start, end, *rest in rows]  # type: ignore[arg-type]
+
+
+def count_missing(db: Database, series: Series) -> tuple[int, int]:
+    """How many gaps a series has, and how many bars they miss."""
+    rows = db.rows(
+        "SELECT count(*), coalesce(sum(missing), 0)::bigint FROM data_quality WHERE symbol = %s AND timeframe = %s"
+        " AND kind = 'gap'",
+        tuple(_keys(series).values()),
+    )
+    return rows[0]
 
 
 def quarantine_rows(cursor: Cursor, source: str, series: Series, rows: Columns, quarantined_at_ms: int) -> int:

@@ -45,10 +45,10 @@ def read_symbols(db: Database, venue: str | None = None) -> list[Listing]:
     return [Listing(*(to_ms(value) if place in times else value for place, value in enumerate(row))) for row in rows]
 
 
-def is_simulated(db: Database, venue: str, symbol: str) -> bool:
-    """Does the venue's listing of the symbol say that its market is simulated? A symbol that is not listed is not."""
+def is_simulated(db: Database, venue: str, symbol: str) -> bool | None:
+    """Does the venue's stored listing of the symbol say that its market is simulated? None when the symbol is not listed."""
     rows = db.rows("SELECT simulated FROM symbols WHERE venue = %s AND symbol = %s", (venue, symbol))
-    return bool(rows and rows[0][0])
+    return rows[0][0] if rows else None
 
 
 def _record(listing: Listing) -> dict[str, object]:

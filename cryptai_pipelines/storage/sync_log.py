@@ -27,7 +27,7 @@ def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None) -> i
 
 
 def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, int], error: str | None = None) -> None:
-    """Close a RUNNING row in the transaction that wrote the data. `counts`: any of `COUNTS`. A row that was closed by a process
+    """Close a RUNNING row. `counts`: any of `COUNTS`. A row that was closed by a process
     that took the series over stays as it is."""
     if status not in FINAL_STATUSES:
         raise BadInput(f"sync status {status!r} is not final; accepted: {' '.join(FINAL_STATUSES)}")
@@ -41,6 +41,20 @@ def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, 
             " AND status = 'RUNNING'"
         ).format(sql.SQL("").join(given)),
         (status, error, *(int(value) for value in counts.values()), sync_id),
+    )
+
+
+def note_validation(
+    cursor: Cursor, lease: SeriesLease, validated: int = 0, quarantined: int = 0, error: str | None = None
+) -> None:
+    """Add what validation did to the syncs made under `lease`. With `error` a sync that had COMPLETED becomes PARTIAL: its bars
+    were received and are not usable."""
+    cursor.execute(
+        "UPDATE data_sync_log SET rows_validated = coalesce(rows_validated, 0) + %s,"
+        " rows_quarantined = coalesce(rows_quarantined, 0) + %s, error = coalesce(%s, error),"
+        " status = CASE WHEN %s::text IS NOT NULL AND status = 'COMPLETED' THEN 'PARTIAL' ELSE status END"
+        " WHERE source = %s AND symbol = %s AND timeframe = %s AND token = %s",
+        (validated, quarantined, error, error, lease.source, lease.series.symbol, lease.series.timeframe.code, lease.token),
     )
 
 

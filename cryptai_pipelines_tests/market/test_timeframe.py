@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
-from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, due_timeframes, parse_timeframe
+from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
 
 MINUTES = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "4h": 240, "1d": 1_440, "1w": 10_080}
 timeframes = st.sampled_from(TIMEFRAMES)
@@ -60,23 +60,6 @@ def test_weeks_open_on_monday_even_before_the_first_and_across_a_leap_day() -> N
         monday = day - dt.timedelta(days=day.weekday())
         expected = int(dt.datetime.combine(monday, dt.time(), dt.UTC).timestamp() * 1000)
         assert Timeframe.W1.floor(ms) == expected
-
-
-@given(ts_ms=times, unit=st.sampled_from([1, 60_000, 300_000, 3_600_000, 86_400_000, 604_800_000]))
-def test_due_timeframes_are_a_prefix_and_those_the_calendar_names(ts_ms: int, unit: int) -> None:
-    at = (ts_ms // unit) * unit + (4 * 86_400_000 if unit == 604_800_000 else 0)
-    due = due_timeframes(at)
-    assert due == TIMEFRAMES[: len(due)]
-    moment = dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=at)
-    assert [timeframe.code for timeframe in due] == [code for code in MINUTES if opens_by_the_calendar(moment, code)]
-
-
-def test_due_timeframes_at_known_moments() -> None:
-    monday = int(dt.datetime(2024, 1, 1, tzinfo=dt.UTC).timestamp() * 1000)
-    assert due_timeframes(monday) == TIMEFRAMES
-    assert due_timeframes(monday + 1) == ()
-    assert [t.code for t in due_timeframes(monday + 20 * 60_000)] == ["1m", "5m"]
-    assert [t.code for t in due_timeframes(monday + 5 * 3_600_000)] == ["1m", "5m", "15m", "30m", "1h"]
 
 
 def test_a_year_has_365_days() -> None:

@@ -16,7 +16,7 @@ from cryptai_pipelines.market.clock import FixedClock, parse_time
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.orchestration.chain.steps import chain_steps
+from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.replay.recorded import open_recorded
@@ -74,7 +74,7 @@ def venue_with(frame: pd.DataFrame, folder: Path, clock: FixedClock) -> Iterator
 def bring_up_to_date(database: Database, url: str, home: Path, window: Interval | None = None) -> None:
     settings = settings_for(url, home)
     steps = chain_steps(database, open_venue(settings), settings, "test", window)
-    for result in walk([SERIES], steps, 1):
+    for result in walk([SERIES], steps, holding(database, "binance", settings, "test"), 1):
         assert result.error is None, f"{result.failed_at}: {result.error}"
 
 

@@ -9,7 +9,7 @@ import pytest
 from cryptai_pipelines.market.clock import FixedClock, parse_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.orchestration.chain.steps import chain_steps
+from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
 from cryptai_pipelines.orchestration.check_results import CHECKS, SYNCED, evaluate, synced_result
 from cryptai_pipelines.orchestration.store import open_venue
@@ -49,7 +49,8 @@ def walked(postgres_server, tmp_path_factory):
     clock = FixedClock(parse_time("2017-03-10T00:05:00Z"))
     with fresh_database(postgres_server) as database, running(open_simulated(3, 2, clock)) as url:
         settings = settings_for(url, home)
-        results = list(walk(SERIES, chain_steps(database, open_venue(settings), settings, "checks"), 2))
+        steps = chain_steps(database, open_venue(settings), settings, "checks")
+        results = list(walk(SERIES, steps, holding(database, "binance", settings, "checks"), 2))
         assert [result.error for result in results] == [None, None]
         yield database, results
     shutil.rmtree(home)

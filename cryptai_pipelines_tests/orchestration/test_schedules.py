@@ -6,17 +6,12 @@ import datetime as dt
 
 import dagster as dg
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.partitions import GRID, add_symbols, rectangle_tags
 from cryptai_pipelines.orchestration.resources import VenueResource
-from cryptai_pipelines.orchestration.schedules import due, hourly
+from cryptai_pipelines.orchestration.schedules import hourly
 from cryptai_pipelines.settings import Settings
-
-CODES = [timeframe.code for timeframe in TIMEFRAMES]
-
 
 SYMBOLS = ["ZEC-USDT", "BTC-USDT", "ETH-USDT"]
 
@@ -45,36 +40,21 @@ def test_without_symbols_a_tick_is_skipped_with_a_reason(instance_per_module):
 
 
 @pytest.mark.parametrize(
-    ("at", "expected"),
-    [
-        ("2024-02-29T05:01:00+00:00", {"1h"}),
-        ("2024-02-29T08:01:00+00:00", {"1h", "4h"}),
-        ("2024-03-01T00:01:00+00:00", {"1h", "4h", "1d"}),
-        ("2024-03-04T00:01:00+00:00", {"1h", "4h", "1d", "1w"}),
-        ("2024-03-31T01:01:00+00:00", {"1h"}),
-        ("2024-10-27T01:01:00+00:00", {"1h"}),
-        ("2024-12-31T23:01:00+00:00", {"1h"}),
-        ("2025-01-01T00:01:00+00:00", {"1h", "4h", "1d"}),
-    ],
+    "at",
+    ["2024-02-29T05:01", "2024-03-01T00:01", "2024-03-04T00:01", "2024-03-31T01:01", "2024-10-27T01:01", "2024-12-31T23:01"],
 )
-def test_a_tick_is_one_run_for_every_symbol_and_due_timeframe(instance_per_module, at, expected):
+def test_a_tick_is_one_run_over_all_that_is_configured(instance_per_module, at):
     add_symbols(instance_per_module, SYMBOLS)
-    request = tick(instance_per_module, at, "1h,4h,1d,1w")
+    request = tick(instance_per_module, f"{at}:00+00:00", "1w,4h,1h")
     assert isinstance(request, dg.RunRequest)
-    assert series_in(instance_per_module, request) == {f"{symbol}|{code}" for symbol in SYMBOLS for code in expected}
+    expected = {f"{symbol}|{code}" for symbol in SYMBOLS for code in ("1h", "4h", "1d", "1w")}
+    assert series_in(instance_per_module, request) == expected
+    assert request.run_key == f"hourly@{at}:00+00:00"
 
 
-def test_a_tick_at_which_nothing_is_due_is_skipped_with_a_reason(instance_per_module):
+def test_without_timeframes_a_tick_is_skipped_with_a_reason(instance_per_module):
     add_symbols(instance_per_module, SYMBOLS)
-    assert "no bar of 1d" in tick(instance_per_module, "2024-02-29T05:01:00+00:00", "1d").skip_message
-
-
-@given(st.integers(0, 2**41), st.sets(st.sampled_from(CODES), min_size=1))
-def test_due_timeframes_are_those_whose_bar_closed_at_the_hour(at_ms, configured):
-    hour = at_ms - at_ms % 3_600_000
-    told = due(sorted(configured), at_ms)
-    assert told == [timeframe for timeframe in TIMEFRAMES if timeframe.code in configured and timeframe.floor(hour) == hour]
-    assert told == sorted(told, key=TIMEFRAMES.index)
+    assert "CRYPTAI_TIMEFRAMES" in tick(instance_per_module, "2024-02-29T05:01:00+00:00", "").skip_message
 
 
 def test_a_rectangle_names_its_corners():

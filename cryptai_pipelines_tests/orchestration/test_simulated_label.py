@@ -10,7 +10,7 @@ from cryptai_pipelines.cli.results import stored_series
 from cryptai_pipelines.market.clock import FixedClock, parse_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.orchestration.chain.steps import chain_steps
+from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.listings import know_listing
 from cryptai_pipelines.orchestration.store import open_venue
@@ -32,7 +32,8 @@ def test_metadata_results_and_report_carry_the_label(database, tmp_path, simulat
         settings = settings_for(url, tmp_path)
         client = open_venue(settings)
         know_listing(database, client, ["BTC-USDT"])
-        [result] = walk([SERIES], chain_steps(database, client, settings, "label"), 1)
+        steps = chain_steps(database, client, settings, "label")
+        [result] = walk([SERIES], steps, holding(database, "binance", settings, "label"), 1)
     assert result.error is None
     facts = {outcome.asset: outcome.facts for outcome in result.outcomes}
     assert facts["raw_ohlcv"]["simulated"] is simulated

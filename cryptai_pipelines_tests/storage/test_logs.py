@@ -196,7 +196,7 @@ def test_trades_are_replaced_from_a_number_on(database_per_module: Database) -> 
     assert backtests.read_trades(database_per_module, identity).index.tolist() == [0]
 
 
-def test_days_are_merged_and_end_with_the_last_given(database_per_module: Database) -> None:
+def test_days_are_replaced_from_the_first_one_asked_for(database_per_module: Database) -> None:
     series = fresh_series()
     days = pd.date_range("2024-02-27", periods=4, tz="UTC", name="day").as_unit("ms")
     columns = ["total_value", "daily_return", "cumulative_return", "drawdown"]
@@ -204,15 +204,17 @@ def test_days_are_merged_and_end_with_the_last_given(database_per_module: Databa
     daily.iloc[0, 1] = np.nan
     with database_per_module.transaction() as cursor:
         identity = backtests.save_backtest(cursor, _header(series))
-        assert backtests.upsert_daily(cursor, identity, daily).new == 4
-        assert not backtests.upsert_daily(cursor, identity, daily)
+        first = int(daily.index.asi8[0])
+        assert backtests.replace_daily(cursor, identity, first, daily).new == 4
+        assert not backtests.replace_daily(cursor, identity, first, daily)
     stored = backtests.read_daily(database_per_module, identity)
     pd.testing.assert_frame_equal(stored, daily, check_freq=False)
-    changed = daily.iloc[:3].copy()
-    changed.iloc[2, 0] += 1
+    changed = daily.iloc[[1, 3]].copy()
+    changed.iloc[1, 0] += 1
     with database_per_module.transaction() as cursor:
-        assert backtests.upsert_daily(cursor, identity, changed).restated == 1
-    pd.testing.assert_frame_equal(backtests.read_daily(database_per_module, identity), changed, check_freq=False)
+        assert backtests.replace_daily(cursor, identity, int(daily.index.asi8[1]), changed).restated == 1
+    expected = pd.concat([daily.iloc[:1], changed])
+    pd.testing.assert_frame_equal(backtests.read_daily(database_per_module, identity), expected, check_freq=False)
 
 
 def test_what_a_backtest_lacks_is_named(database_per_module: Database) -> None:

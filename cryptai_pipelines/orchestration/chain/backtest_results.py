@@ -4,7 +4,7 @@ its fills and its costs live in `backtest`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,68 +15,93 @@ from cryptai_pipelines.backtest.inputs import bar_arrays
 from cryptai_pipelines.backtest.metrics import trade_metrics
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.records import TRADE_DTYPE, trade_records, trades_frame
+from cryptai_pipelines.market.bars import OHLCV
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
-from cryptai_pipelines.orchestration.chain.derive import BARS
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
-from cryptai_pipelines.orchestration.chain.staleness import blocks, made_from, stale_from
+from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, made_from, remember
 from cryptai_pipelines.storage import backtests, derived, market_data, state
-from cryptai_pipelines.storage.changes import Change
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.strategy.parameters import StrategyParameters
+from cryptai_pipelines.strategy.signals import Strategy
 
 ASSET = "backtest_results"
+SIGNALS = "signals"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What a backtest of a series is made of. `config` is everything that a person could have chosen otherwise."""
+    """What a backtest of a series is made of: everything that a person could have chosen otherwise. `kind` keeps the one that
+    the schedule carries on apart from those that a person ran."""
 
-    strategy: str
-    signals_version: str
-    parameters: EngineParameters
+    kind: str
+    strategy: Strategy
+    rules: StrategyParameters
+    engine: EngineParameters
     window: Interval | None = None
 
     @property
     def config(self) -> dict[str, object]:
-        """Plain data for the row and its hash."""
-        parameters = {name: value if np.isfinite(value) else None for name, value in asdict(self.parameters).items()}
-        window = {} if self.window is None else {"window": list(self.window)}
-        return {"strategy": self.strategy, "signals": self.signals_version, **parameters, **window}
+        """Plain data for the row; its hash is the trial's identity."""
+        return {
+            "kind": self.kind,
+            "strategy": self.strategy.name,
+            "strategy_version": self.strategy.code_version,
+            "rules": _plain(asdict(self.rules)),
+            "engine": _plain(asdict(self.engine)),
+            "window": None if self.window is None else list(self.window),
+        }
 
-    @property
-    def version(self) -> str:
-        """The config's hash, with the code version of the chain so far."""
-        return made_from(lineage_version(ASSET), self.config)
+
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON has no infinity, which stands for "no target"."""
+    return {name: value if np.isfinite(value) else None for name, value in values.items()}
 
 
 def bring_up_to_date(
-    database: Database, series: Series, trial: Trial, *, run_id: str, on_progress: OnProgress = ignore_progress
+    database: Database, lease: SeriesLease, trial: Trial, *, run_id: str, on_progress: OnProgress = ignore_progress
 ) -> Outcome:
-    """Simulate the bars that the stored result has not seen, or all of them when an earlier bar or the trial changed.
+    """Simulate the bars that the stored result has not seen, or all of them when an earlier signal or the trial changed.
 
     The result, its trades and the engine's state are one transaction at the end.
     """
-    bars = state.read_state(database, BARS, series)
-    stale = stale_from(database, ASSET, series, BARS, trial.version)
-    if bars is None or stale is None:
+    series = lease.series
+    stale = find_stale(database, ASSET, SIGNALS, series, made_from(lineage_version(ASSET), trial.config))
+    if stale is None:
         return _outcome(database, series, trial, 0)
-    own = state.read_state(database, ASSET, series)
-    resumes = own is not None and own.code_version == trial.version and own.state is not None and stale > own.last_ts
-    before = EngineState.from_bytes(own.state) if resumes else start(trial.parameters)
-    begin, end = (stale if resumes else bars.first_ts), bars.last_ts + series.timeframe.ms
+    before, closed = _resumed(database, series, trial, stale) or (start(trial.engine), np.zeros(0, dtype=TRADE_DTYPE))
+    begin = stale.source.first_ts if before.last_ts is None else stale.start_ms
 
     def tell(done_ms: int, simulated: int) -> None:
-        on_progress(Progress(ASSET, series, done_ms - begin, end - begin, simulated))
+        on_progress(Progress(ASSET, series, done_ms - begin, stale.end_ms - begin, simulated))
 
     tell(begin, 0)
-    after, new_trades = simulate_blocks(before, _inputs(database, series, trial, begin, end), tell)
-    closed = np.concatenate((_closed_before(database, series, trial, before), new_trades))
+    after, new_trades = simulate_blocks(before, _inputs(database, series, trial, begin, stale.end_ms), tell)
+    result = settled_result(trial, series, after, np.concatenate((closed, new_trades)), stale.source.revision, run_id)
     with database.transaction() as cursor:
-        written = save_result(cursor, series, trial, before, after, closed, bars.revision, run_id)
-        _remember(cursor, series, trial, bars, before, after, written)
-    return _outcome(database, series, trial, written)
+        check_lease(cursor, lease)
+        identity = backtests.save_backtest(cursor, result.header)
+        backtests.replace_trades(cursor, identity, len(closed), result.trades.iloc[len(closed) :])
+        remember(cursor, replace(stale, start_ms=begin), after.to_bytes())
+    return _outcome(database, series, trial, len(result.trades) - len(closed))
+
+
+def _resumed(
+    database: Database, series: Series, trial: Trial, stale: Stale
+) -> tuple[EngineState, np.ndarray] | None:
+    """The engine where it stopped and the trades it had closed by then; None when it must start anew."""
+    if not stale.continues or stale.own.state is None:
+        return None
+    before = EngineState.from_bytes(stale.own.state)
+    stored = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+    if stored is None:
+        return None
+    trades = backtests.read_trades(database, stored[0])
+    closed = trade_records(trades[~trades["is_open"]])
+    return (before, closed) if len(closed) == before.book["trades"] else None
 
 
 def simulate_blocks(
@@ -93,79 +118,36 @@ def simulate_blocks(
     return after, np.concatenate(trades)
 
 
-def _inputs(database: Database, series: Series, trial: Trial, begin: int, end: int) -> Iterator[tuple[int, BarArrays]]:
-    keys = {"strategy": trial.strategy, "symbol": series.symbol, "timeframe": series.timeframe.code}
+def _inputs(
+    database: Database, series: Series, trial: Trial, begin: int, end: int
+) -> Iterator[tuple[int, BarArrays]]:
+    keys = {"strategy": trial.strategy.name, "symbol": series.symbol, "timeframe": series.timeframe.code}
     for interval in blocks(begin, end, series.timeframe):
-        bars = market_data.read(database, series, *interval)
-        signals = derived.read(database, "signals", keys, *interval)
+        bars = market_data.read(database, series, *interval, columns=(*OHLCV, "is_filled"))
+        signals = derived.read(database, SIGNALS, keys, *interval, columns=("entry",))
         if not signals.index.equals(bars.index):
-            raise CryptaiError(f"signals of {series} do not match its bars; materialize `signals` first")
+            raise CryptaiError(f"signals of {series} do not match its bars; materialize technical_indicators and signals first")
         yield interval.end_ms, bar_arrays(bars, signals["entry"].astype(bool))
 
 
-def _closed_before(database: Database, series: Series, trial: Trial, before: EngineState) -> np.ndarray:
-    """The trades that were closed when `before` was stored."""
-    stored = backtests.read_backtest(database, trial.strategy, series, trial.config)
-    if stored is None or not before.book["trades"]:
-        return np.zeros(0, dtype=TRADE_DTYPE)
-    trades = backtests.read_trades(database, stored[0])
-    return trade_records(trades[~trades["is_open"]])
+@dataclass(frozen=True)
+class Result:
+    """A result as it is stored. `trades`: closed ones in order and, where a position is open, its settlement as the last."""
+
+    header: backtests.BacktestHeader
+    trades: pd.DataFrame
 
 
-def save_result(
-    cursor: Cursor,
-    series: Series,
-    trial: Trial,
-    before: EngineState,
-    after: EngineState,
-    closed: np.ndarray,
-    coverage_revision: int,
-    run_id: str,
-) -> int:
-    """Write the result and the trades that `before` had not; how many trade rows. `closed`: all closed trades so far."""
+def settled_result(
+    trial: Trial, series: Series, after: EngineState, closed: np.ndarray, coverage_revision: int, run_id: str
+) -> Result:
+    """The result of an engine that has come to `after` with `closed` trades; metrics that need days are not among it yet."""
     settled, last_trade, _ = settle(after)
-    kept = int(before.book["trades"])
-    sha256 = trades_sha256(np.concatenate((closed, last_trade)))
-    identity = backtests.save_backtest(cursor, _header(series, trial, after, settled, sha256, coverage_revision, run_id))
-    rows = pd.concat([_rows(closed[kept:], False), _rows(last_trade, True)], ignore_index=True)
-    return backtests.replace_trades(cursor, identity, kept, rows)
-
-
-def _remember(
-    cursor: Cursor,
-    series: Series,
-    trial: Trial,
-    bars: state.SeriesState,
-    before: EngineState,
-    after: EngineState,
-    written: int,
-) -> None:
-    first = int(bars.first_ts) if before.last_ts is None else before.last_ts
-    state.record_change(cursor, ASSET, series, Change(new=max(1, written), first_ts=first, last_ts=int(bars.last_ts)))
-    state.write_state(
-        cursor,
-        ASSET,
-        series,
-        input_revision=bars.revision,
-        code_version=trial.version,
-        first_ts=bars.first_ts,
-        last_ts=bars.last_ts,
-        state=after.to_bytes(),
+    trades = pd.concat(
+        [trades_frame(closed).assign(is_open=False), trades_frame(last_trade).assign(is_open=True)], ignore_index=True
     )
-
-
-def _header(
-    series: Series,
-    trial: Trial,
-    after: EngineState,
-    settled: EngineState,
-    trades_sha256: str,
-    coverage_revision: int,
-    run_id: str,
-) -> backtests.BacktestHeader:
-    """The result so far; the metrics that need days are added by `performance_metrics`."""
-    return backtests.BacktestHeader(
-        strategy=trial.strategy,
+    header = backtests.BacktestHeader(
+        strategy=trial.strategy.name,
         series=series,
         config=trial.config,
         first_ts=int(after.book["first_ts"]),
@@ -178,20 +160,17 @@ def _header(
             "final_equity": float(settled.book["cash"]),
             "open_equity": float(after.book["last_equity"]),
         },
-        trades_sha256=trades_sha256,
+        trades_sha256=trades_sha256(np.concatenate((closed, last_trade))),
         code_version=lineage_version(ASSET),
         coverage_revision=coverage_revision,
         run_id=run_id,
     )
-
-
-def _rows(trades: np.ndarray, is_open: bool) -> pd.DataFrame:
-    return trades_frame(trades).assign(is_open=is_open)
+    return Result(header, trades)
 
 
 def _outcome(database: Database, series: Series, trial: Trial, written: int) -> Outcome:
     own = state.read_state(database, ASSET, series)
-    found = backtests.read_backtest(database, trial.strategy, series, trial.config)
+    found = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
     if own is None or found is None:
         return Outcome(ASSET, series, written, 0, 0)
     header = found[1]

@@ -11,67 +11,66 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress
-from cryptai_pipelines.orchestration.chain.staleness import blocks, stale_from
+from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, remember
 from cryptai_pipelines.storage import derived, quality_log, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
-
-BARS = "validated_bars"
+from cryptai_pipelines.storage.leases import SeriesLease, check_lease
 
 
 def bring_derived_up_to_date(
     database: Database,
+    lease: SeriesLease,
     asset: str,
+    input_asset: str,
     extra_keys: Mapping[str, str],
-    series: Series,
-    version: str,
+    made_of: str,
     compute_block: Callable[[Interval], pd.DataFrame],
     on_progress: OnProgress,
 ) -> Outcome:
-    """Bring the table `asset` of `series` in line with the validated bars.
+    """Bring the table `asset` of the leased series in line with `input_asset`.
 
     `compute_block` gives the rows of all bars in an interval. Each block is one transaction; the state that calls the series
     up to date is written with the last one, so that a kill in between repeats blocks and loses nothing.
     """
-    bars = state.read_state(database, BARS, series)
-    start = stale_from(database, asset, series, BARS, version)
-    written = Change()
-    if bars is not None and start is not None:
-        end = bars.last_ts + series.timeframe.ms
-        on_progress(Progress(asset, series, 0, end - start, 0))
+    series, written = lease.series, Change()
+    stale = find_stale(database, asset, input_asset, series, made_of)
+    if stale is not None:
         keys = {**extra_keys, "symbol": series.symbol, "timeframe": series.timeframe.code}
-        for interval in blocks(start, end, series.timeframe):
-            frame = compute_block(interval)
-            orphans = np.setdiff1d(derived.read_opens(database, asset, keys, *interval), index_ms(frame.index))
-            with database.transaction() as cursor:
-                change = derived.upsert(
-                    cursor, asset, keys, frame, code_version=version, coverage_revision=bars.revision
-                )
-                change += _remove(cursor, asset, keys, orphans)
-                state.record_change(cursor, asset, series, change)
-                if interval.end_ms == end:
-                    _remember(cursor, asset, series, bars, version)
-            written += change
-            on_progress(Progress(asset, series, interval.end_ms - start, end - start, written.rows))
+        total = stale.end_ms - stale.start_ms
+        on_progress(Progress(asset, series, 0, total, 0))
+        for interval in blocks(stale.start_ms, stale.end_ms, series.timeframe):
+            written += _write_block(database, lease, keys, interval, compute_block(interval), stale)
+            on_progress(Progress(asset, series, interval.end_ms - stale.start_ms, total, written.rows))
     return _outcome(database, asset, series, written)
+
+
+def _write_block(
+    database: Database,
+    lease: SeriesLease,
+    keys: Mapping[str, str],
+    interval: Interval,
+    frame: pd.DataFrame,
+    stale: Stale,
+) -> Change:
+    # New bars cannot leave rows behind whose bar is gone.
+    known = np.empty(0, "int64") if stale.continues else derived.read_opens(database, stale.asset, keys, *interval)
+    orphans = np.setdiff1d(known, index_ms(frame.index))
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        change = derived.upsert(
+            cursor, stale.asset, keys, frame, code_version=stale.version, coverage_revision=stale.source.revision
+        )
+        change += _remove(cursor, stale.asset, keys, orphans)
+        if interval.end_ms == stale.end_ms:
+            remember(cursor, stale)
+    return change
 
 
 def _remove(cursor: Cursor, asset: str, keys: Mapping[str, str], orphans: np.ndarray) -> Change:
     """Rows whose bar was restated into a bad one and is gone."""
     removed = derived.remove(cursor, asset, keys, orphans)
     return Change(0, removed, int(orphans[0]), int(orphans[-1])) if removed else Change()
-
-
-def _remember(cursor: Cursor, asset: str, series: Series, bars: state.SeriesState, version: str) -> None:
-    state.write_state(
-        cursor,
-        asset,
-        series,
-        input_revision=bars.revision,
-        code_version=version,
-        first_ts=bars.first_ts,
-        last_ts=bars.last_ts,
-    )
 
 
 def _outcome(database: Database, asset: str, series: Series, written: Change) -> Outcome:

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, write_report
+from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
 from cryptai_pipelines.storage.database import Database
@@ -39,16 +43,24 @@ def files_of(folder: Path, series: Series, name: str) -> Published:
 
 
 def publish(
-    database: Database, venue: str, series: Series, identity: int, header: BacktestHeader, settled: EngineState, to: Published
+    database: Database,
+    venue: str,
+    series: Series,
+    identity: int,
+    header: BacktestHeader,
+    settled: EngineState,
+    to: Published,
+    span: Interval | None = None,
 ) -> None:
-    """Render and replace both files; each is complete or untouched."""
+    """Render and replace both files; each is complete or untouched. `span`: the part of the series that was simulated, if not
+    all of it; the account of the data is always of the whole series."""
     daily = backtests.read_daily(database, identity)
     title = f"{series} {header.strategy}"
-    simulated = symbols.is_simulated(database, venue, series.symbol)
+    simulated = bool(symbols.is_simulated(database, venue, series.symbol))
     metrics = {name: np.nan if value is None else float(value) for name, value in header.metrics.items()}
     report = Report(
         title=title,
-        prices=market_data.read_daily_closes(database, series),
+        prices=_prices(database, series, span),
         equity=daily["total_value"],
         trades=backtests.read_trades(database, identity).reset_index(drop=True),
         metrics=metrics,
@@ -61,6 +73,14 @@ def publish(
     write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
     _replace_file(to.picture, picture)
+
+
+def _prices(database: Database, series: Series, span: Interval | None) -> pd.Series:
+    closes = market_data.read_daily_closes(database, series)
+    if span is None:
+        return closes
+    days = index_ms(closes.index)
+    return closes[(days >= Timeframe.D1.floor(span.start_ms)) & (days < span.end_ms)]
 
 
 def _without_days(settled: EngineState) -> dict[str, float]:

@@ -1,35 +1,83 @@
-"""From where a derived asset of a series must be brought up to date, and in which blocks of time."""
+"""From where a derived asset of a series must be brought up to date, and in which blocks of time.
+
+The chain is linear: each asset looks at the one asset before it, at what that one has reached, at what changed in it, and at
+what it was made from. So a change of a bar, of code or of a parameter reaches everything below it, in whatever order and subset
+the assets are brought up to date.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, chunk_start
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.storage import state
-from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.changes import Change
+from cryptai_pipelines.storage.database import Cursor, Database
 
 # 65,536 bars: enough to forget the cost of a statement, little enough to forget the memory (about 10 MB a block).
 CHUNKS_PER_BLOCK = 8
 
 
-def stale_from(database: Database, asset: str, series: Series, upstream: str, version: str) -> int | None:
-    """Open time (epoch ms) from which `asset` no longer matches `upstream`; None when it is up to date or there is no input.
+@dataclass(frozen=True)
+class Stale:
+    """What is to be done for one series. `start_ms` to `end_ms` (exclusive): what no longer matches the input. `source`: the
+    input's state that the result will be made from. `own`: the asset's state before. `version`: what it will be made from."""
 
-    Another `version` (code and parameters) makes everything stale.
+    asset: str
+    series: Series
+    start_ms: int
+    end_ms: int
+    source: state.SeriesState
+    own: state.SeriesState | None
+    version: str
+
+    @property
+    def continues(self) -> bool:
+        """Do only bars follow that the asset has not seen, and is everything before them up to date?"""
+        own = self.own
+        return own is not None and own.code_version == self.version and own.last_ts is not None and self.start_ms > own.last_ts
+
+
+def find_stale(database: Database, asset: str, input_asset: str, series: Series, made_of: str) -> Stale | None:
+    """What of `asset` no longer matches `input_asset`; None when nothing, or when there is no input yet.
+
+    `made_of`: the asset's own code version and parameters (`made_from`); that of the input is added here.
     """
-    source = state.read_state(database, upstream, series)
-    if source is None or source.first_ts is None:
+    source = state.read_state(database, input_asset, series)
+    if source is None or source.first_ts is None or source.last_ts is None:
         return None
     own = state.read_state(database, asset, series)
+    version = made_from(made_of, {"input": source.code_version})
+    length = series.timeframe.ms
     if own is None or own.code_version != version:
-        return source.first_ts
-    changed = state.changed_since(database, upstream, series, own.input_revision)
-    return None if changed is None else changed.start_ms
+        return Stale(asset, series, source.first_ts, source.last_ts + length, source, own, version)
+    changed = state.changed_since(database, input_asset, series, own.input_revision)
+    if changed is None:
+        return None
+    end = max(source.last_ts, changed.end_ms) + length
+    return Stale(asset, series, changed.start_ms, end, source, own, version)
+
+
+def remember(cursor: Cursor, stale: Stale, own_state: bytes | None = None) -> None:
+    """Call the asset up to date. The whole span counts as changed, whatever of it an interrupted run had written before."""
+    last = max(stale.start_ms, stale.end_ms - stale.series.timeframe.ms)
+    state.record_change(cursor, stale.asset, stale.series, Change(new=1, first_ts=stale.start_ms, last_ts=last))
+    state.write_state(
+        cursor,
+        stale.asset,
+        stale.series,
+        input_revision=stale.source.revision,
+        code_version=stale.version,
+        first_ts=stale.source.first_ts,
+        last_ts=stale.source.last_ts,
+        state=own_state,
+    )
 
 
 def blocks(start_ms: int, end_ms: int, timeframe: Timeframe) -> Iterator[Interval]:

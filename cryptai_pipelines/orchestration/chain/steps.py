@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import (
     backtest_results,
     performance_metrics,
@@ -13,11 +18,14 @@ from cryptai_pipelines.orchestration.chain import (
     technical_indicators,
     validated_bars,
 )
-from cryptai_pipelines.orchestration.chain.outcome import OnProgress, ignore_progress
-from cryptai_pipelines.orchestration.chain.walk import Step
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
+from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
+from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import SeriesLease, take_series
 from cryptai_pipelines.strategy.parameters import StrategyParameters
 from cryptai_pipelines.strategy.signals import STRATEGY, find_strategy
 
@@ -29,50 +37,48 @@ def data_steps(
     run_id: str,
     window: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
+    *,
+    only_due: bool = False,
 ) -> list[Step]:
-    """From the venue to validated bars."""
-    policy = raw_ohlcv.FetchPolicy(settings.overlap_bars, round(settings.grace_seconds * 1000), settings.lease_seconds)
-    return [
-        Step(
-            raw_ohlcv.ASSET,
-            lambda series: raw_ohlcv.bring_up_to_date(
-                database, source, series, policy, run_id=run_id, window=window, on_progress=on_progress
-            ),
-        ),
-        Step(
-            validated_bars.ASSET,
-            lambda series: validated_bars.bring_up_to_date(database, source.name, series, on_progress=on_progress),
-        ),
-    ]
+    """From the venue to validated bars. `only_due`: leave series alone of which no bar has closed since the last time."""
+    policy = raw_ohlcv.FetchPolicy(settings.overlap_bars, round(settings.grace_seconds * 1000), only_due)
+    venue_now = asked_once(source)
+
+    def fetch(lease: SeriesLease) -> Outcome:
+        return raw_ohlcv.bring_up_to_date(
+            database, source, venue_now, lease, policy, run_id=run_id, window=window, on_progress=on_progress
+        )
+
+    def validate(lease: SeriesLease) -> Outcome:
+        return validated_bars.bring_up_to_date(database, lease, on_progress=on_progress)
+
+    return [Step(raw_ohlcv.ASSET, fetch), Step(validated_bars.ASSET, validate)]
 
 
 def research_steps(
-    database: Database, venue: str, settings: Settings, run_id: str, on_progress: OnProgress = ignore_progress
+    database: Database, settings: Settings, run_id: str, on_progress: OnProgress = ignore_progress
 ) -> list[Step]:
     """From validated bars to performance metrics, with the default strategy."""
-    strategy, parameters, trial = find_strategy(STRATEGY), strategy_parameters(settings), default_trial(settings)
+    trial = scheduled_trial(settings)
     reports = settings.home.resolve() / "reports"
+
+    def indicate(lease: SeriesLease) -> Outcome:
+        return technical_indicators.bring_up_to_date(database, lease, DEFAULT_SET, on_progress=on_progress)
+
+    def signal(lease: SeriesLease) -> Outcome:
+        return signals.bring_up_to_date(database, lease, trial.strategy, trial.rules, on_progress=on_progress)
+
+    def simulate(lease: SeriesLease) -> Outcome:
+        return backtest_results.bring_up_to_date(database, lease, trial, run_id=run_id, on_progress=on_progress)
+
+    def measure(lease: SeriesLease) -> Outcome:
+        return performance_metrics.bring_up_to_date(database, lease, trial, reports, on_progress=on_progress)
+
     return [
-        Step(
-            technical_indicators.ASSET,
-            lambda series: technical_indicators.bring_up_to_date(database, series, DEFAULT_SET, on_progress=on_progress),
-        ),
-        Step(
-            signals.ASSET,
-            lambda series: signals.bring_up_to_date(database, series, strategy, parameters, on_progress=on_progress),
-        ),
-        Step(
-            backtest_results.ASSET,
-            lambda series: backtest_results.bring_up_to_date(
-                database, series, trial, run_id=run_id, on_progress=on_progress
-            ),
-        ),
-        Step(
-            performance_metrics.ASSET,
-            lambda series: performance_metrics.bring_up_to_date(
-                database, venue, series, trial, reports, on_progress=on_progress
-            ),
-        ),
+        Step(technical_indicators.ASSET, indicate),
+        Step(signals.ASSET, signal),
+        Step(backtest_results.ASSET, simulate),
+        Step(performance_metrics.ASSET, measure),
     ]
 
 
@@ -83,18 +89,42 @@ def chain_steps(
     run_id: str,
     window: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
+    *,
+    only_due: bool = False,
 ) -> list[Step]:
     """The whole chain."""
     return [
-        *data_steps(database, source, settings, run_id, window, on_progress),
-        *research_steps(database, source.name, settings, run_id, on_progress),
+        *data_steps(database, source, settings, run_id, window, on_progress, only_due=only_due),
+        *research_steps(database, settings, run_id, on_progress),
     ]
 
 
-def default_trial(settings: Settings) -> backtest_results.Trial:
-    """The trial that the schedule keeps up to date: the default strategy with the settings' parameters."""
-    version = signals.signals_version(find_strategy(STRATEGY), strategy_parameters(settings))
-    return backtest_results.Trial(STRATEGY, version, engine_parameters(settings))
+def holding(database: Database, source: str, settings: Settings, run_id: str) -> Hold:
+    """How a walk takes each series before it writes: a lease under the name of the run."""
+
+    def hold(series: Series) -> AbstractContextManager[SeriesLease]:
+        return take_series(database, source, series, holder=run_id, lease_s=settings.lease_seconds)
+
+    return hold
+
+
+def asked_once(source: BarSource) -> Callable[[], VenueNow]:
+    """The venue's clock and kind, asked by whoever needs them first and kept for the walk. A failure is not kept: the next
+    series asks again."""
+    lock, answers = threading.Lock(), []
+
+    def venue_now() -> VenueNow:
+        with lock:
+            if not answers:
+                answers.append(VenueNow(source.server_time(), source.is_simulated()))
+            return answers[0]
+
+    return venue_now
+
+
+def scheduled_trial(settings: Settings) -> Trial:
+    """The trial that the schedule carries on: the default strategy with the settings' parameters."""
+    return Trial("scheduled", find_strategy(STRATEGY), strategy_parameters(settings), engine_parameters(settings))
 
 
 def strategy_parameters(settings: Settings) -> StrategyParameters:

@@ -9,29 +9,32 @@ import pandas as pd
 from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
 from cryptai_pipelines.indicators.registry import IndicatorSpec
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import made_from
 from cryptai_pipelines.storage import derived, market_data
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import SeriesLease
 
 ASSET = "technical_indicators"
+BARS = "validated_bars"
 
 
 def bring_up_to_date(
-    database: Database, series: Series, specs: Sequence[IndicatorSpec], *, on_progress: OnProgress = ignore_progress
+    database: Database, lease: SeriesLease, specs: Sequence[IndicatorSpec], *, on_progress: OnProgress = ignore_progress
 ) -> Outcome:
     """Compute and store what changed bars make stale, block by block; a block is one transaction."""
+    series = lease.series
     derived.ensure_columns(database, ASSET, output_columns(specs))
+    inputs = sorted({name for spec in specs for name in spec.inputs})
     parameters = {spec.name: dict(spec.parameters) for spec in specs}
 
     def block(interval: Interval) -> pd.DataFrame:
         begin = chunk_start(interval.start_ms, series.timeframe)
         window = market_data.window_start(database, series, begin, warmup_bars(specs))
-        bars = market_data.read(database, series, window, interval.end_ms)
+        bars = market_data.read(database, series, window, interval.end_ms, columns=inputs)
         return compute(bars, specs, series.timeframe, interval.start_ms)
 
-    version = made_from(lineage_version(ASSET), parameters)
-    return bring_derived_up_to_date(database, ASSET, {}, series, version, block, on_progress)
+    made_of = made_from(lineage_version(ASSET), parameters)
+    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, block, on_progress)

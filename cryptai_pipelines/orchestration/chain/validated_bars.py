@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, WIRE_DTYPES, Columns, index_ms, take_rows
-from cryptai_pipelines.market.clock import SystemClock
+from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
@@ -19,9 +19,10 @@ from cryptai_pipelines.orchestration.chain.prefetch import prefetched
 from cryptai_pipelines.quality.gaps import Gap, completeness, update_gaps
 from cryptai_pipelines.quality.row_rules import Verdict, good_bars, judge
 from cryptai_pipelines.quality.schemas import check_raw, check_validated
-from cryptai_pipelines.storage import coverage, market_data, quality_log, raw, state
+from cryptai_pipelines.storage import coverage, market_data, quality_log, raw, state, sync_log
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.leases import SeriesLease, check_lease
 from cryptai_pipelines.storage.quality_log import Finding
 
 ASSET = "validated_bars"
@@ -29,61 +30,82 @@ RAW = "raw_ohlcv"
 BARS_PER_COMMIT = 100_000
 # The next part is read and judged while the last one is written.
 _PARTS_AHEAD = 1
-_STATE = struct.Struct("<q")
+# Where coverage began, where bars began, and where coverage ended when the series was last judged.
+_STATE = struct.Struct("<qqq")
 
 
 @dataclass(frozen=True)
 class _Reach:
-    """`window`: what is to be looked at again. `first_ms`, `until_ms`: where the series begins and coverage ends."""
+    """`window`: what is to be looked at again, within `covered`. `first_ms`: where the series' bars begin."""
 
     window: Interval
     first_ms: int
-    until_ms: int
+    covered: Interval
+
+    @property
+    def until_ms(self) -> int:
+        """Where coverage ends."""
+        return self.covered.end_ms
 
 
 def bring_up_to_date(
-    database: Database, venue: str, series: Series, *, on_progress: OnProgress = ignore_progress
+    database: Database, lease: SeriesLease, *, on_progress: OnProgress = ignore_progress
 ) -> Outcome:
     """Judge what changed in `raw_ohlcv` and what coverage has settled since, `BARS_PER_COMMIT` bar lengths a transaction.
 
-    `BatchRejected` when a batch is broken as a whole; nothing of it is written.
+    `BatchRejected` when a batch is broken as a whole; nothing of it is written, and the sync log says so.
     """
+    try:
+        written, quarantined = _bring_up_to_date(database, lease, on_progress)
+    except CryptaiError as error:
+        with database.transaction() as cursor:
+            sync_log.note_validation(cursor, lease, error=str(error))
+        raise
+    return _outcome(database, lease, written, quarantined)
+
+
+def _bring_up_to_date(database: Database, lease: SeriesLease, on_progress: OnProgress) -> tuple[Change, int]:
+    series, venue = lease.series, lease.source
     received = state.read_state(database, RAW, series)
     reach = _reach(database, venue, series, received)
     written, quarantined = Change(), 0
-    if received is not None and reach is not None:
-        total = reach.window.end_ms - reach.window.start_ms
-        on_progress(Progress(ASSET, series, 0, total, 0))
-        judged = (_judge_part(database, venue, series, reach, part) for part in _parts(reach.window, series))
-        for one in prefetched(judged, _PARTS_AHEAD) if total > _part_ms(series) else judged:
-            change, refused = _write_part(database, venue, series, reach, one, received)
-            written, quarantined = written + change, quarantined + refused
-            on_progress(Progress(ASSET, series, one.part.end_ms - reach.window.start_ms, total, written.rows))
-    return _outcome(database, venue, series, written, quarantined)
+    if received is None or reach is None:
+        return written, quarantined
+    total = reach.window.end_ms - reach.window.start_ms
+    on_progress(Progress(ASSET, series, 0, total, 0))
+    judged = (_judge_part(database, venue, series, reach, part) for part in _parts(reach.window, series))
+    for one in prefetched(judged, _PARTS_AHEAD) if total > _part_ms(series) else judged:
+        change, refused = _write_part(database, lease, reach, one, received)
+        written, quarantined = written + change, quarantined + refused
+        on_progress(Progress(ASSET, series, one.part.end_ms - reach.window.start_ms, total, written.rows))
+    return written, quarantined
 
 
 def _reach(database: Database, venue: str, series: Series, received: state.SeriesState | None) -> _Reach | None:
-    covered = coverage.read_coverage(database, venue, series)
-    if received is None or covered.covered is None or covered.first_ts is None:
+    """What must be judged: everything when the code or the start of coverage is another one than before, otherwise what raw
+    bars changed and what coverage has settled since. Rows that lie outside coverage wait until it has reached them."""
+    told = coverage.read_coverage(database, venue, series)
+    if received is None or told.covered is None or told.first_ts is None:
         return None
-    first, until = series.timeframe.floor(covered.first_ts), covered.covered.end_ms
-    whole = Interval(first, until)
+    first = max(series.timeframe.floor(told.first_ts), told.covered.start_ms)
+    whole = Interval(first, told.covered.end_ms)
     own = state.read_state(database, ASSET, series)
-    if own is None or own.code_version != lineage_version(ASSET) or own.state is None:
-        return _Reach(whole, first, until)
-    seen_until = _STATE.unpack(own.state)[0]
+    known = own is not None and own.state is not None and own.code_version == lineage_version(ASSET)
+    if not known or _STATE.unpack(own.state)[:2] != (told.covered.start_ms, first):
+        window = whole
+    else:
+        window = _changed_window(database, series, own, told.covered.end_ms)
+        window = Interval(max(window.start_ms, whole.start_ms), min(window.end_ms, whole.end_ms))
+    return _Reach(window, first, told.covered) if window.start_ms < window.end_ms else None
+
+
+def _changed_window(database: Database, series: Series, own: state.SeriesState, until_ms: int) -> Interval:
+    seen_until = _STATE.unpack(own.state)[2]
     changed = state.changed_since(database, RAW, series, own.input_revision)
-    starts, ends = [seen_until], [until]
-    if changed is not None:
-        starts.append(series.timeframe.floor(changed.start_ms))
-        ends.append(changed.end_ms + series.timeframe.ms)
-    if own.first_ts is not None and first < own.first_ts:
-        # What lies between the bars that came before the old beginning and that beginning was no gap until now.
-        starts.append(first)
-        ends.append(own.first_ts)
-    window = Interval(min(starts), max(ends))
-    nothing_new = changed is None and window.start_ms >= window.end_ms
-    return None if nothing_new else _Reach(window, first, until)
+    if changed is None:
+        return Interval(seen_until, until_ms)
+    start = min(seen_until, series.timeframe.floor(changed.start_ms))
+    return Interval(start, max(until_ms, series.timeframe.floor(changed.end_ms) + series.timeframe.ms))
 
 
 def _part_ms(series: Series) -> int:
@@ -117,19 +139,19 @@ def _judge_part(database: Database, venue: str, series: Series, reach: _Reach, p
 
 
 def _write_part(
-    database: Database, venue: str, series: Series, reach: _Reach, judged: _Judged, received: state.SeriesState
+    database: Database, lease: SeriesLease, reach: _Reach, judged: _Judged, received: state.SeriesState
 ) -> tuple[Change, int]:
-    part, opens = judged.part, judged.bars["ts"]
-    within = Interval(max(part.start_ms, reach.first_ms), min(part.end_ms, reach.until_ms))
-    months = _months(database, series, reach, within, opens)
+    series, opens = lease.series, judged.bars["ts"]
+    months = _months(database, series, reach, judged.part, opens)
     with database.transaction() as cursor:
-        change = market_data.upsert(cursor, series, judged.bars, venue, "rest")
+        check_lease(cursor, lease)
+        change = market_data.upsert(cursor, series, judged.bars, lease.source, "rest")
         change += _remove_refused(cursor, series, judged.bad["ts"], opens)
-        refused = _quarantine(cursor, venue, series, judged.bad, judged.verdict)
-        _replace_gaps(cursor, series, within, opens)
+        refused = _quarantine(cursor, lease.source, series, judged)
+        _replace_gaps(cursor, series, judged.part, opens)
         quality_log.replace_findings(cursor, series, "completeness", months.asked, months.findings)
-        state.record_change(cursor, ASSET, series, change)
-        if part.end_ms == reach.window.end_ms:
+        sync_log.note_validation(cursor, lease, change.rows, refused)
+        if judged.part.end_ms == reach.window.end_ms:
             _remember(cursor, series, reach, received)
     return change, refused
 
@@ -143,22 +165,25 @@ def _remove_refused(cursor: Cursor, series: Series, refused: np.ndarray, kept: n
     return Change(0, removed, int(gone[0]), int(gone[-1])) if removed else Change()
 
 
-def _quarantine(cursor: Cursor, venue: str, series: Series, bad: Columns, verdict: Verdict) -> int:
+def _quarantine(cursor: Cursor, venue: str, series: Series, judged: _Judged) -> int:
+    verdict = judged.verdict
     if not len(verdict.bad):
         return 0
     told = {"rule": np.array(verdict.rules, dtype=object), "reason": np.array(verdict.reasons, dtype=object)}
-    return quality_log.quarantine_rows(cursor, venue, series, {**bad, **told}, SystemClock().now_ms())
+    # A bar is put into quarantine by what was known of it; when somebody looked is of no interest.
+    return quality_log.quarantine_rows(cursor, venue, series, {**judged.bad, **told}, int(judged.bad["known_at"].max()))
 
 
 def _replace_gaps(cursor: Cursor, series: Series, within: Interval, opens: np.ndarray) -> None:
+    """Gaps that `within` touches are cut, joined or renewed; the others are not read."""
     known = [
         Gap(finding.period.start_ms, finding.period.end_ms, finding.missing or 0)
-        for finding in quality_log.read_findings(cursor, series, "gap")
+        for finding in quality_log.read_findings(cursor, series, "gap", touching=within)
     ]
     gaps = update_gaps(known, opens, series.timeframe, within)
     findings = [Finding(Interval(gap.start_ms, gap.end_ms), "warning", gap.missing, 0, gap.missing) for gap in gaps]
-    everything = Interval(0, max([within.end_ms, *(gap.end_ms for gap in (*known, *gaps))]))
-    quality_log.replace_findings(cursor, series, "gap", everything, findings)
+    start = min([within.start_ms, *(gap.start_ms for gap in known)])
+    quality_log.replace_findings(cursor, series, "gap", Interval(start, within.end_ms + 1), findings)
 
 
 @dataclass(frozen=True)
@@ -187,7 +212,11 @@ def _month_edges(within: Interval) -> tuple[int, int]:
 
 
 def _remember(cursor: Cursor, series: Series, reach: _Reach, received: state.SeriesState) -> None:
+    """Call the series judged up to here. The whole window counts as changed, whatever of it an interrupted run had written
+    before: what is made of it must look at all of it."""
     stored = market_data.span(cursor, series)
+    last = reach.window.end_ms - series.timeframe.ms
+    state.record_change(cursor, ASSET, series, Change(new=1, first_ts=reach.window.start_ms, last_ts=last))
     state.write_state(
         cursor,
         ASSET,
@@ -196,19 +225,20 @@ def _remember(cursor: Cursor, series: Series, reach: _Reach, received: state.Ser
         code_version=lineage_version(ASSET),
         first_ts=None if stored is None else stored.start_ms,
         last_ts=None if stored is None else stored.end_ms,
-        state=_STATE.pack(reach.until_ms),
+        state=_STATE.pack(reach.covered.start_ms, reach.first_ms, reach.until_ms),
     )
 
 
-def _outcome(database: Database, venue: str, series: Series, written: Change, quarantined: int) -> Outcome:
+def _outcome(database: Database, lease: SeriesLease, written: Change, quarantined: int) -> Outcome:
+    series = lease.series
     months = quality_log.read_findings(database, series, "completeness")
-    gaps = quality_log.read_findings(database, series, "gap")
+    gaps, missing = quality_log.count_missing(database, series)
     expected, received = sum(month.expected or 0 for month in months), sum(month.received or 0 for month in months)
     own = state.read_state(database, ASSET, series)
     facts = {
         "rows_quarantined": quarantined,
-        "gaps": len(gaps),
-        "missing_bars": sum(gap.missing or 0 for gap in gaps),
+        "gaps": gaps,
+        "missing_bars": missing,
         "completeness": received / expected if expected else None,
         "changed_from_ms": written.first_ts,
     }
