@@ -100,8 +100,9 @@ def _run(job: JobDefinition, instance: DagsterInstance, tags: dict[str, str]) ->
 
 def _was_interrupted(result: ExecuteInProcessResult) -> bool:
     """Dagster takes signals over while it runs, and tells of one by an error of its own in an event."""
-    told = (f"{event.message} {event.event_specific_data}" for event in result.all_events if event.is_failure or event.is_job_event)
-    return any("DagsterExecutionInterruptedError" in text or "PIPELINE_CANCEL" in text for text in told)
+    endings = [event for event in result.all_events if event.is_failure or event.is_job_event]
+    canceled = any(event.event_type_value.startswith("PIPELINE_CANCEL") for event in endings)
+    return canceled or any("ExecutionInterrupted" in f"{event.message} {event.event_specific_data}" for event in endings)
 
 
 def _root_cause(error: SerializableErrorInfo) -> str:
