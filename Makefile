@@ -28,7 +28,7 @@ demo: $(VENV)/.runtime
 	@$(VENV)/bin/cryptai demo
 
 test: $(VENV)/.test
-	@$(PY) -m pytest --cov --cov-report=term
+	@$(PY) -m pytest -n 2 --dist loadscope --cov --cov-report=term
 
 bench: $(VENV)/.bench
 	@$(PY) -m benchmarks

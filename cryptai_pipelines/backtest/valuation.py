@@ -8,9 +8,7 @@ import pandas as pd
 from cryptai_pipelines.market.bars import index_ms
 
 
-def equity_at_closes(
-    trades: pd.DataFrame, closes: pd.Series, initial_capital: float, fee_rate: float
-) -> pd.Series:
+def equity_at_closes(trades: pd.DataFrame, closes: pd.Series, initial_capital: float, fee_rate: float) -> pd.Series:
     """Equity at the close of each bar of `closes` (index UTC open times, ascending): float64, same index.
 
     trades: one position at a time, in order of entry, all from the start of the history on; columns entry_ts, exit_ts,

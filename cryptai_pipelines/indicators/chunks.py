@@ -69,9 +69,7 @@ def compute(bars: pd.DataFrame, specs: Sequence[IndicatorSpec], timeframe: Timef
     return pd.DataFrame(block[:, first - base :].T, index=bars.index[first:], columns=names, copy=False)
 
 
-def _fill(
-    spec: IndicatorSpec, inputs: dict[str, np.ndarray], rows: np.ndarray, slices: Sequence[tuple[int, int]]
-) -> None:
+def _fill(spec: IndicatorSpec, inputs: dict[str, np.ndarray], rows: np.ndarray, slices: Sequence[tuple[int, int]]) -> None:
     """Write the outputs of one indicator over the chunks `slices` into `rows`, one each; before the first chunk anything."""
     # From the last chunk to the first: where a chunk's warm-up was written, the chunk before it writes its own values.
     pieces = [(max(0, begin - spec.warmup), end) for begin, end in reversed(slices)]

@@ -90,9 +90,7 @@ def _ticker_day(request: Request) -> bytes:
     asked, venue = request.parameters, request.venue
     kind = read.choice(asked, "type", ("FULL", "MINI"), ApiError(-1139, "Invalid ticker type."))
     symbols = read.asked_symbols(asked, venue.instruments)
-    tickers = [
-        day_ticker(venue, symbol, request.now_ms) for symbol in (venue.instruments if symbols is None else symbols)
-    ]
+    tickers = [day_ticker(venue, symbol, request.now_ms) for symbol in (venue.instruments if symbols is None else symbols)]
     for ticker in tickers:
         ticker["openTime"] *= request.time_factor
         ticker["closeTime"] *= request.time_factor
@@ -124,9 +122,7 @@ ENDPOINTS: dict[str, Endpoint] = {
     "/api/v3/exchangeInfo": Endpoint(
         ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"), _weighs(20), _exchange_info
     ),
-    "/api/v3/klines": Endpoint(
-        ("symbol", "interval", "startTime", "endTime", "timeZone", "limit"), _weighs(2), _klines
-    ),
+    "/api/v3/klines": Endpoint(("symbol", "interval", "startTime", "endTime", "timeZone", "limit"), _weighs(2), _klines),
     "/api/v3/ticker/price": Endpoint(("symbol", "symbols"), _price_weight, _ticker_price),
     "/api/v3/ticker/24hr": Endpoint(("symbol", "symbols", "type"), _day_weight, _ticker_day),
 }

@@ -224,9 +224,7 @@ async def _write(writer: asyncio.StreamWriter, answer: Answer, keep: bool, with_
     await writer.drain()
 
 
-async def _write_spoiled(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer, fault: Fault
-) -> bool:
+async def _write_spoiled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer, fault: Fault) -> bool:
     """Write the answer as `fault` says; whether the connection is still good."""
     spoiled = spoil(answer, fault)
     if math.isinf(fault.delay_s):

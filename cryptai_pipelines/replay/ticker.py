@@ -15,9 +15,7 @@ from cryptai_pipelines.replay.wire import decimal_text
 _DAY_MS = 24 * 3600 * 1000
 _NOTHING = decimal_text(0)
 _MOST_BARS = 4 * 1440
-MINI = (
-    "symbol openPrice highPrice lowPrice lastPrice volume quoteVolume openTime closeTime firstId lastId count".split()
-)
+MINI = "symbol openPrice highPrice lowPrice lastPrice volume quoteVolume openTime closeTime firstId lastId count".split()
 """Fields of a ticker of `type=MINI`."""
 
 
@@ -93,4 +91,3 @@ def _total(bars: Columns, name: str) -> int | float:
         return 0
     total = bars[name].sum()
     return int(total) if isinstance(total, np.integer) else float(total)
-

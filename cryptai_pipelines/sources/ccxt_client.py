@@ -119,7 +119,7 @@ class CcxtClient:
         try:
             parsed = getattr(client, endpoint.method)(dict(parameters))
         # ccxt reads error bodies with code that assumes their shape, so a hostile one can raise anything.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - see above; it is mapped to an error of ours below
             failure = error
         answer = session.answer
         if answer is None:

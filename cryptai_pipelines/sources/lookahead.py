@@ -28,9 +28,7 @@ def asked_ahead(questions: Questions, timeframe: Timeframe, page_rows: int) -> I
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _bars_within(
-    pool: ThreadPoolExecutor, ask: Callable[[Interval], Answer], page_ms: int
-) -> Callable[[Interval], Answer]:
+def _bars_within(pool: ThreadPoolExecutor, ask: Callable[[Interval], Answer], page_ms: int) -> Callable[[Interval], Answer]:
     guessed: dict[Interval, Future[Answer]] = {}
     follows_full_page = False
 

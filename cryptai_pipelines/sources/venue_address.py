@@ -25,7 +25,9 @@ def venue_address(venue: str, base_url: str, api_path: str) -> VenueAddress:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host or parts.query or parts.fragment:
         shown = base_url.rpartition("@")[2]
-        raise BadInput(f"{venue} URL {shown!r} is not accepted; expected http(s)://host[:port], such as https://api.binance.com")
+        raise BadInput(
+            f"{venue} URL {shown!r} is not accepted; expected http(s)://host[:port], such as https://api.binance.com"
+        )
     authority = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
     credentials = (unquote(parts.username or ""), unquote(parts.password or "")) if parts.username or parts.password else None
     return VenueAddress(venue, f"{parts.scheme}://{authority}{parts.path.rstrip('/')}{api_path}", credentials)

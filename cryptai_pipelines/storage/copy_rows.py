@@ -120,8 +120,10 @@ def _encode_text(value: Value, rows: int, nullable: bool, where: str) -> Field:
     if not isinstance(value, np.ndarray) or value.shape != (rows,) or value.dtype.kind not in "OUT":
         raise BadInput(f"{where} takes one text or an array of {rows} texts, not {value!r:.60}")
     missing = np.ma.getmaskarray(value)
-    encoded = [None if gone or text is None or text != text else _utf8(text, where)
-               for text, gone in zip(np.ma.getdata(value).tolist(), missing.tolist(), strict=True)]
+    encoded = [
+        None if gone or text is None or text != text else _utf8(text, where)
+        for text, gone in zip(np.ma.getdata(value).tolist(), missing.tolist(), strict=True)
+    ]
     if not nullable and None in encoded:
         raise BadInput(f"{where} may not be missing, but row {encoded.index(None)} is")
     lengths = np.array([-1 if item is None else len(item) for item in encoded])

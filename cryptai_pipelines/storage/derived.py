@@ -49,9 +49,7 @@ def upsert(
     values |= {name: nothing for name in absent}
     absent = [name for name in target.compared if name not in values and target.types[name] == "bool?"]
     values |= {name: np.ma.masked_all(count, dtype=bool) for name in absent}
-    return merge_series(
-        cursor, target, keys, {**values, "code_version": code_version, "coverage_revision": coverage_revision}
-    )
+    return merge_series(cursor, target, keys, {**values, "code_version": code_version, "coverage_revision": coverage_revision})
 
 
 def remove(cursor: Cursor, table: str, keys: Mapping[str, str], ts_ms: np.ndarray) -> int:

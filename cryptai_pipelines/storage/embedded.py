@@ -211,9 +211,10 @@ def _write_settings(data: Path, socket_dir: Path, owner: pwd.struct_passwd | Non
     quoted = '"' + str(socket_dir).replace('"', '""') + '"'
     settings = {**_SETTINGS, "unix_socket_directories": "'" + quoted.replace("'", "''") + "'"}
     conf = data / _CONF
-    conf.write_text("# Written at each start; own settings belong at the end of postgresql.conf.\n" + "".join(
-        f"{name} = {value}\n" for name, value in settings.items()
-    ))
+    conf.write_text(
+        "# Written at each start; own settings belong at the end of postgresql.conf.\n"
+        + "".join(f"{name} = {value}\n" for name, value in settings.items())
+    )
     conf.chmod(0o600)
     if owner is not None:
         os.chown(conf, owner.pw_uid, owner.pw_gid)
@@ -282,8 +283,15 @@ def _run(
     identity: dict[str, Any] = {} if owner is None else {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []}
     with tempfile.TemporaryFile("w+") as messages:
         result = subprocess.run(
-            (str(program), *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=messages,
-            env=environment, cwd=cwd, check=False, umask=0o077, **identity,
+            (str(program), *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=messages,
+            env=environment,
+            cwd=cwd,
+            check=False,
+            umask=0o077,
+            **identity,
         )
         messages.seek(0)
         return subprocess.CompletedProcess(result.args, result.returncode, "", messages.read())

@@ -74,9 +74,7 @@ def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
         raise LeaseLost(f"{lease.source} {lease.series}: the series was taken over from {lease.holder}; nothing was written")
 
 
-def _taken(
-    connection: psycopg2.extensions.connection, source: str, series: Series, holder: str, lease_s: float
-) -> SeriesLease:
+def _taken(connection: psycopg2.extensions.connection, source: str, series: Series, holder: str, lease_s: float) -> SeriesLease:
     try:
         with connection.cursor() as cursor:
             _lock(cursor, source, series)

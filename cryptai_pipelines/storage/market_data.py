@@ -70,8 +70,7 @@ def read(
     wanted = [(text, iso(ts)) for text, ts in bounds if ts is not None]
     conditions = "".join(f" AND {text.format(position)}" for position, (text, _) in enumerate(wanted, start=3))
     table = db.read(
-        f"SELECT {', '.join(('ts', *columns))} FROM market_data"
-        f" WHERE symbol = $1 AND timeframe = $2{conditions} ORDER BY ts",
+        f"SELECT {', '.join(('ts', *columns))} FROM market_data WHERE symbol = $1 AND timeframe = $2{conditions} ORDER BY ts",
         (*_keys(series).values(), *(value for _, value in wanted)),
     )
     data: dict[str, object] = {}

@@ -79,9 +79,7 @@ def replace_findings(cursor: Cursor, series: Series, kind: str, within: Interval
     return cursor.fetchone()[0]  # type: ignore[index]
 
 
-def read_findings(
-    source: Cursor | Database, series: Series, kind: str, touching: Interval | None = None
-) -> list[Finding]:
+def read_findings(source: Cursor | Database, series: Series, kind: str, touching: Interval | None = None) -> list[Finding]:
     """The findings of `kind` about a series, by period; with `touching` only those that overlap it or end or begin where it
     does."""
     statement = (

@@ -81,9 +81,7 @@ def read_current(db: Database, source: str, series: Series, start_ms: int, end_m
     `fetch_id` (int64), `known_at` (int64, epoch ms)."""
     table = db.read(_READ, (source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)))
     times = ("ts", "close_ts", "known_at")
-    columns = {
-        name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names
-    }
+    columns = {name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names}
     if not columns["revision"].any():
         return columns
     latest = np.concatenate((columns["ts"][1:] != columns["ts"][:-1], [True]))

@@ -89,8 +89,11 @@ def write_state(
 def record_change(cursor: Cursor, asset: str, series: Series, change: Change) -> int:
     """The revision of the series after `change`: one more, with the change on record, when something changed."""
     if not change:
-        rows = _rows(cursor, "SELECT revision FROM series_state WHERE asset = %s AND symbol = %s AND timeframe = %s",
-                     _keys(asset, series))
+        rows = _rows(
+            cursor,
+            "SELECT revision FROM series_state WHERE asset = %s AND symbol = %s AND timeframe = %s",
+            _keys(asset, series),
+        )
         return rows[0][0] if rows else 0
     rows = _rows(
         cursor,

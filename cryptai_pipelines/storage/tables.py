@@ -125,9 +125,7 @@ _DAILY = Table(
     ("backtest_id", "day"),
 )
 
-TABLES: dict[str, Table] = {
-    table.name: table for table in (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _SIGNALS, _TRADES, _DAILY)
-}
+TABLES: dict[str, Table] = {table.name: table for table in (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _SIGNALS, _TRADES, _DAILY)}
 
 
 def derived_table(name: str) -> Table:

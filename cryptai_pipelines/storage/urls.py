@@ -15,7 +15,9 @@ def driver_url(url: str) -> str:
     match = _URL.fullmatch(url.strip())
     if not match:
         scheme = url.strip().partition("://")[0] if "://" in url else "no scheme"
-        raise BadInput(f"database URL with {scheme!r} is not accepted; it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        raise BadInput(
+            f"database URL with {scheme!r} is not accepted; it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
     plain = "postgresql://" + match["rest"]
     _parts(plain)
     return plain

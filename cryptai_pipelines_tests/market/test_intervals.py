@@ -19,9 +19,7 @@ ORIGIN = 1_600_000_000_000
     length=st.integers(0, 50),
     shift=st.integers(0, 59_999),
 )
-def test_missing_opens_are_those_not_there(
-    timeframe: Timeframe, slots: list[int], start: int, length: int, shift: int
-) -> None:
+def test_missing_opens_are_those_not_there(timeframe: Timeframe, slots: list[int], start: int, length: int, shift: int) -> None:
     first = timeframe.ceil(ORIGIN)
     ts = np.array([first + slot * timeframe.ms for slot in slots], dtype=np.int64)
     within = Interval(first + start * timeframe.ms - shift, first + (start + length) * timeframe.ms - shift)

@@ -38,7 +38,7 @@ def test_floor_and_ceil_are_the_nearest_opens_by_the_calendar(timeframe: Timefra
     assert low <= ts_ms <= high and high - low in (0, timeframe.ms)
     assert (high == low) == (low == ts_ms)
     for bound in (low, high):
-        assert opens_by_the_calendar(dt.datetime(1970, 1, 1) + dt.timedelta(milliseconds=bound), timeframe.code)
+        assert opens_by_the_calendar(dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(milliseconds=bound), timeframe.code)
     assert bool(timeframe.on_grid(np.array([ts_ms]))[0]) == (low == ts_ms)
 
 

@@ -47,7 +47,9 @@ def instance(postgres_server: EmbeddedServer, tmp_path: Path) -> Iterator[dg.Dag
 
 
 @pytest.fixture(scope="module")
-def instance_per_module(postgres_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+def instance_per_module(
+    postgres_server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance that the tests of one module share."""
     with dagster_instance(postgres_server, tmp_path_factory.mktemp("instance")) as opened:
         yield opened

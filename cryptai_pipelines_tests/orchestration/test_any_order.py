@@ -1,5 +1,5 @@
-"""Whatever people and machines do to a series in whatever order (parts of the chain alone, windows, trials, restatements, kills in
-the middle of a write), one run of the whole chain afterwards gives the tables of having done it once, and says so."""
+"""Whatever is done to a series in whatever order (parts of the chain alone, windows, trials, restatements, kills in the middle
+of a write), one run of the whole chain afterwards gives the tables of having done it once."""
 
 from __future__ import annotations
 

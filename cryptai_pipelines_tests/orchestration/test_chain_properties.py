@@ -36,7 +36,7 @@ TABLES = {
     "technical_indicators": "ts, to_jsonb(t) - 'coverage_revision'",
     "signals": "ts, to_jsonb(t) - 'coverage_revision'",
     "data_quality": "kind, period_start, period_end, expected, received, missing",
-    "backtest_trades": "number, entry_ts, entry_price, exit_ts, exit_price, exit_reason, quantity, fees, pnl, ambiguous, is_open",
+    "backtest_trades": "number, entry_ts, entry_price, exit_ts, exit_price, exit_reason, quantity, pnl, ambiguous, is_open",
     "performance_metrics": "day, total_value, daily_return, cumulative_return, drawdown",
     "backtest_results": "bars, trade_count, ambiguous_count, trades_sha256, metrics",
 }
@@ -101,7 +101,11 @@ def test_many_steps_equal_one(postgres_server, tmp_path_factory, seed, holes, st
     folder = tmp_path_factory.mktemp("steps")
     frame = walk_bars(seed, holes)
     clock = FixedClock(START)
-    with venue_with(frame, folder, clock) as url, fresh_database(postgres_server) as stepped, fresh_database(postgres_server) as whole:
+    with (
+        venue_with(frame, folder, clock) as url,
+        fresh_database(postgres_server) as stepped,
+        fresh_database(postgres_server) as whole,
+    ):
         for stop in [*sorted(stops), BARS]:
             clock.at_ms = START + stop * HOUR + 60_000
             bring_up_to_date(stepped, url, folder)

@@ -1,4 +1,4 @@
-"""A venue that refuses one symbol: its siblings reach the end of the chain in the same run, and nothing about it looks fresh."""
+"""A venue that refuses one symbol: its siblings reach the end of the chain in the same run, and it does not look fresh."""
 
 from __future__ import annotations
 

@@ -64,7 +64,11 @@ def test_the_graph_matches_the_file(materialized, sample):
     assert len(sample) == 55_765
     assert state.rows_recorded(database, "raw_ohlcv", SERIES) == len(sample)
     assert database.rows("SELECT count(*), max(revision) FROM raw_ohlcv") == [(len(sample), 0)]
-    assert quality_log.count_quarantined(database, "binance", SERIES) == {"off_grid": len(sample) - len(on_grid)} == {"off_grid": 43}
+    assert (
+        quality_log.count_quarantined(database, "binance", SERIES)
+        == {"off_grid": len(sample) - len(on_grid)}
+        == {"off_grid": 43}
+    )
     pd.testing.assert_index_equal(bars.index, on_grid.index, check_names=False, exact="equiv")
     for name in ("open", "high", "low", "close", "volume", "quote_volume"):
         reported = on_grid[name].where((on_grid["volume"] == 0) | (on_grid[name] > 0))
@@ -88,7 +92,11 @@ def test_indicators_signals_and_results_fit_together(materialized, sample):
     signals = derived.read(database, "signals", {**KEYS, "strategy": "trend_rsi_macd"})
     assert indicators.index.equals(bars.index) and signals.index.equals(bars.index)
     close = bars["close"].to_numpy()
-    for name, expected in (("sma_200", talib.SMA(close, 200)), ("ema_200", talib.EMA(close, 200)), ("rsi_14", talib.RSI(close, 14))):
+    for name, expected in (
+        ("sma_200", talib.SMA(close, 200)),
+        ("ema_200", talib.EMA(close, 200)),
+        ("rsi_14", talib.RSI(close, 14)),
+    ):
         assert np.array_equal(np.isnan(indicators[name]), np.isnan(expected))
         assert np.nanmax(np.abs(indicators[name] / expected - 1)) < 1e-9
 
@@ -116,7 +124,9 @@ def test_a_person_sees_it_in_dagster(materialized):
         for check in CHECKS[asset]:
             record = instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(dg.AssetKey(asset), check))
             assert record.event.asset_check_evaluation.passed, check
-    shown = instance.fetch_materializations(dg.AssetKey("performance_metrics"), limit=1).records[0].asset_materialization.metadata
+    shown = (
+        instance.fetch_materializations(dg.AssetKey("performance_metrics"), limit=1).records[0].asset_materialization.metadata
+    )
     report = Path(shown["report"].value)
     assert report.parent == home / "reports" and "<html" in report.read_text()[:500]
     assert shown["picture"].value.startswith("![equity and drawdown](data:image/png;base64,")

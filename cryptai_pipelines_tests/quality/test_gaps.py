@@ -141,8 +141,12 @@ def test_an_empty_interval_has_no_gaps_and_a_reversed_one_is_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("name", "gaps", "missing"),
-    [("binance/BTCUSDT_1h", 28, 128), ("binance/BTCUSDT_5m", 0, 0), ("binance_2021h1/BTCUSDT_5m", 6, 177),
-     ("kraken/BTCUSD_1h", 3_254, 10_856)],
+    [
+        ("binance/BTCUSDT_1h", 28, 128),
+        ("binance/BTCUSDT_5m", 0, 0),
+        ("binance_2021h1/BTCUSDT_5m", 6, 177),
+        ("kraken/BTCUSD_1h", 3_254, 10_856),
+    ],
 )
 def test_gaps_of_recorded_series(real_data: Path, name: str, gaps: int, missing: int) -> None:
     ts = recorded_rows(real_data / f"{name}.parquet")["ts"]

@@ -54,7 +54,11 @@ FAULTS: list[tuple[str, dict[str, float]]] = [
     *[("impossible_flow", {field: -1.0}) for field in ("quote_volume", "trades", "taker_buy_base", "taker_buy_quote")],
     *[("impossible_flow", {field: np.inf}) for field in ("quote_volume", "taker_buy_base", "taker_buy_quote")],
     *[("close_time", {"close_ts": TS + shift}) for shift in (HOUR, HOUR - 2, 0, 2 * HOUR - 1)],
-    *[("close_time", {"close_ts": (TS + HOUR - 1) * 1_000}), ("close_time", {"close_ts": I64.max}), ("close_time", {"close_ts": -1})],
+    *[
+        ("close_time", {"close_ts": (TS + HOUR - 1) * 1_000}),
+        ("close_time", {"close_ts": I64.max}),
+        ("close_time", {"close_ts": -1}),
+    ],
 ]
 
 
@@ -169,10 +173,7 @@ def test_order_does_not_matter_and_good_bars_ascend(order: list[int]) -> None:
 
 wild = st.integers(0, 12).flatmap(
     lambda n: st.fixed_dictionaries(
-        {
-            name: hnp.arrays(dtype, n, elements=_elements(name, dtype))
-            for name, dtype in WIRE_DTYPES.items()
-        }
+        {name: hnp.arrays(dtype, n, elements=_elements(name, dtype)) for name, dtype in WIRE_DTYPES.items()}
     )
 )
 
@@ -271,12 +272,17 @@ def test_two_collections_of_one_series_contradict_each_other(real_data: Path) ->
 
 def test_what_a_venue_leaves_out_is_nan_and_a_true_zero_stays() -> None:
     silent = {"quote_volume": 0.0, "trades": 0, "taker_buy_base": 0.0, "taker_buy_quote": 0.0}
-    rows = concat_columns([take_rows(planted(**values), np.array([ROW])) for values in (
-        silent,
-        {**silent, "volume": 0.0},
-        {"taker_buy_base": 0.0, "taker_buy_quote": 0.0},
-        {"quote_volume": 0.0},
-    )])
+    rows = concat_columns(
+        [
+            take_rows(planted(**values), np.array([ROW]))
+            for values in (
+                silent,
+                {**silent, "volume": 0.0},
+                {"taker_buy_base": 0.0, "taker_buy_quote": 0.0},
+                {"quote_volume": 0.0},
+            )
+        ]
+    )
     told = unreported_to_nan(rows)
     missing = {name: np.isnan(told[name]).tolist() for name in BAR_COLUMNS if np.isnan(told[name]).any()}
     assert missing == {

@@ -159,9 +159,7 @@ def test_a_plan_sees_path_query_and_a_running_number() -> None:
         statuses = [fetch(url, target).status for target in ("/api/v3/ping", TARGET, "/api/v3/time", "/nowhere")]
     assert statuses == [200, 200, 500, 404]
     query = TARGET.partition("?")[2]
-    assert calls == [
-        ("/api/v3/ping", "", 1), ("/api/v3/klines", query, 2), ("/api/v3/time", "", 3), ("/nowhere", "", 4)
-    ]
+    assert calls == [("/api/v3/ping", "", 1), ("/api/v3/klines", query, 2), ("/api/v3/time", "", 3), ("/nowhere", "", 4)]
 
 
 def test_a_fault_that_says_nothing_changes_nothing() -> None:

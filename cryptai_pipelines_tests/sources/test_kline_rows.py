@@ -35,9 +35,7 @@ _decimals = st.decimals(min_value=0, max_value=10**12, places=8, allow_nan=False
 
 @given(st.lists(st.tuples(*[_decimals] * len(FLOATS), st.integers(0, 2**40), st.integers(0, 2**40)), min_size=1, max_size=30))
 def test_every_field_of_every_row_is_the_number_that_was_written(values: list[tuple[Any, ...]]) -> None:
-    rows = [
-        _row(1000 * i, close_ts=row[-2], trades=row[-1], **_texts(row)) for i, row in enumerate(values)
-    ]
+    rows = [_row(1000 * i, close_ts=row[-2], trades=row[-1], **_texts(row)) for i, row in enumerate(values)]
     columns = kline_columns(json.loads(json.dumps(rows)), EVER)
     assert {name: str(column.dtype) for name, column in columns.items()} == WIRE_DTYPES
     for i, row in enumerate(values):

@@ -70,9 +70,7 @@ def _opens(runs: Sequence[tuple[int, int]]) -> list[int]:
 
 @given(_RUNS, st.integers(1, 8), st.integers(-30, 30), st.integers(0, 90))
 @settings(max_examples=150)
-def test_the_pages_are_those_of_a_walk_in_turn(
-    runs: list[tuple[int, int]], page_rows: int, start: int, length: int
-) -> None:
+def test_the_pages_are_those_of_a_walk_in_turn(runs: list[tuple[int, int]], page_rows: int, start: int, length: int) -> None:
     opens = _opens(runs)
     within = Interval(ORIGIN + start * HOUR, ORIGIN + (start + length) * HOUR)
     in_turn, ahead = Model(opens, page_rows), Model(opens, page_rows)

@@ -56,9 +56,7 @@ def _bits(value: float | None) -> bytes | None:
 @given(rows=st.lists(_ROW, min_size=1, max_size=8), same=_TEXT)
 def test_every_type_comes_back_bit_for_bit(scratch: Database, rows: list, same: str) -> None:
     columns = list(zip(*rows, strict=True))
-    values = {
-        name: _column(list(column), dtype) for name, column, dtype in zip(_TYPES, columns, _DTYPES, strict=False)
-    }
+    values = {name: _column(list(column), dtype) for name, column, dtype in zip(_TYPES, columns, _DTYPES, strict=False)}
     values |= {"word": np.array(columns[12], dtype=object), "wordn": np.array(columns[13], dtype=object), "same": same}
     values["position"] = np.arange(len(rows), dtype="int32")
     with scratch.transaction() as cursor:

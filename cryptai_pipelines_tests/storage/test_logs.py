@@ -26,7 +26,7 @@ _EXAMPLES = settings(max_examples=30, suppress_health_check=[HealthCheck.functio
 
 def test_listings_are_kept_by_venue_and_symbol(database: Database) -> None:
     bitcoin = Listing("binance", "BTC-USDT", "BTCUSDT", "BTC", "USDT", "TRADING", 0.01, 1e-5, 5.0, START, None, True)
-    strange = Listing("binance", "QUOTE-USDT", 'Б\'"%s\\', "QUOTE", "USDT", "BREAK")
+    strange = Listing("binance", "QUOTE-USDT", "Б'\"%s\\", "QUOTE", "USDT", "BREAK")
     with database.transaction() as cursor:
         assert symbols.upsert_listings(cursor, [bitcoin, strange, bitcoin]).new == 2
         assert not symbols.upsert_listings(cursor, [bitcoin, strange])

@@ -89,9 +89,7 @@ def bring_up_to_date(
     return _outcome(database, series, trial, len(result.trades) - len(closed))
 
 
-def _resumed(
-    database: Database, series: Series, trial: Trial, stale: Stale
-) -> tuple[EngineState, np.ndarray] | None:
+def _resumed(database: Database, series: Series, trial: Trial, stale: Stale) -> tuple[EngineState, np.ndarray] | None:
     """The engine where it stopped and the trades it had closed by then; None when it must start anew."""
     if not stale.continues or stale.own.state is None:
         return None
@@ -118,9 +116,7 @@ def simulate_blocks(
     return after, np.concatenate(trades)
 
 
-def _inputs(
-    database: Database, series: Series, trial: Trial, begin: int, end: int
-) -> Iterator[tuple[int, BarArrays]]:
+def _inputs(database: Database, series: Series, trial: Trial, begin: int, end: int) -> Iterator[tuple[int, BarArrays]]:
     keys = {"strategy": trial.strategy.name, "symbol": series.symbol, "timeframe": series.timeframe.code}
     for interval in blocks(begin, end, series.timeframe):
         bars = market_data.read(database, series, *interval, columns=(*OHLCV, "is_filled"))

@@ -112,18 +112,14 @@ def _day_ends(database: Database, trades: pd.DataFrame, series: Series, trial: T
     return pd.concat(parts)
 
 
-def full_metrics(
-    header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray
-) -> dict[str, float | int | None]:
+def full_metrics(header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray) -> dict[str, float | int | None]:
     """The header's metrics and those of `backtest.metrics` over daily values, which take 365 days to the year."""
     settled = settle(engine)[0]
     optimistic = float(settled.books[1]["cash"]) / settled.parameters.initial_capital - 1
     return {**header.metrics, **summary(settled, values, DAYS_PER_YEAR), "optimistic_total_return": optimistic}
 
 
-def _outcome(
-    database: Database, series: Series, trial: Trial, files: Published, written: Change, published: bool
-) -> Outcome:
+def _outcome(database: Database, series: Series, trial: Trial, files: Published, written: Change, published: bool) -> Outcome:
     identity, header = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
     own = state.read_state(database, ASSET, series)
     facts = {name: header.metrics.get(name) for name in _SHOWN}

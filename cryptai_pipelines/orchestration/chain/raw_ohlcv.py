@@ -109,9 +109,7 @@ def bring_up_to_date(
     return _outcome(database, source.name, series, tally, due=True)
 
 
-def to_fetch(
-    covered: Interval | None, until_ms: int, series: Series, policy: FetchPolicy, window: Interval | None
-) -> Interval:
+def to_fetch(covered: Interval | None, until_ms: int, series: Series, policy: FetchPolicy, window: Interval | None) -> Interval:
     """What to ask the venue for, from one open time to another; empty (`start >= end`) when there is nothing. Coverage stays
     one interval without holes, so a window that lies apart from it is extended until it touches."""
     timeframe = series.timeframe
@@ -161,9 +159,7 @@ def _fetch(
         _tell(on_progress, lease.series, part, batch[-1].asked.end_ms, tally)
 
 
-def _store(
-    database: Database, lease: SeriesLease, sync_id: int, part: Interval, pages: Sequence[Page], tally: _Tally
-) -> None:
+def _store(database: Database, lease: SeriesLease, sync_id: int, part: Interval, pages: Sequence[Page], tally: _Tally) -> None:
     rows = concat_columns([page.rows for page in pages])
     counts = [row_count(page.rows) for page in pages]
     known_at = np.repeat(np.array([page.fetched_at_ms for page in pages], dtype="int64"), counts)

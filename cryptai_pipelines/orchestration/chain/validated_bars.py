@@ -48,9 +48,7 @@ class _Reach:
         return self.covered.end_ms
 
 
-def bring_up_to_date(
-    database: Database, lease: SeriesLease, *, on_progress: OnProgress = ignore_progress
-) -> Outcome:
+def bring_up_to_date(database: Database, lease: SeriesLease, *, on_progress: OnProgress = ignore_progress) -> Outcome:
     """Judge what changed in `raw_ohlcv` and what coverage has settled since, `BARS_PER_COMMIT` bar lengths a transaction.
 
     `BatchRejected` when a batch is broken as a whole; nothing of it is written, and the sync log says so.
@@ -199,9 +197,7 @@ def _months(database: Database, series: Series, reach: _Reach, within: Interval,
     before = market_data.read_opens(database, series, asked.start_ms, within.start_ms)
     after = market_data.read_opens(database, series, within.end_ms, asked.end_ms)
     rows = completeness(np.concatenate((before, opens, after)), series.timeframe, asked)
-    findings = [
-        Finding(Interval(row.start_ms, row.end_ms), "info" if not row.missing else "warning", *row[2:]) for row in rows
-    ]
+    findings = [Finding(Interval(row.start_ms, row.end_ms), "info" if not row.missing else "warning", *row[2:]) for row in rows]
     return _Months(Interval(start, end), findings)
 
 
