@@ -21,7 +21,6 @@ from cryptai_pipelines.sources.binance_listings import listings, weight_limit
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Endpoint, Received, VenueLimits
 from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.kline_rows import kline_columns
-from cryptai_pipelines.sources.lookahead import asked_ahead
 from cryptai_pipelines.sources.pagination import Answer, Questions, pages
 from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy
 from cryptai_pipelines.sources.source import BarSource
@@ -73,7 +72,7 @@ class BinanceSource:
             raise BadInput(f"symbol {symbol!r} is not of the form BASE-QUOTE, such as BTC-USDT")
         if not 0 <= start_ms <= end_ms:
             raise BadInput(f"the span [{start_ms}, {end_ms}) is not accepted; expected 0 <= start <= end in epoch milliseconds")
-        return _pages(_questions(self.client, symbol, timeframe), timeframe, Interval(start_ms, end_ms))
+        return pages(_questions(self.client, symbol, timeframe), timeframe, Interval(start_ms, end_ms))
 
 
 def open_binance(
@@ -109,11 +108,6 @@ def _limits_of_process(api_url: str) -> VenueLimits:
 
 def _new_limits(timer: Timer) -> VenueLimits:
     return VenueLimits(WeightBudget(DEFAULT_WEIGHT_LIMIT, timer), RetryAfterGate(NAME, timer))
-
-
-def _pages(questions: Questions, timeframe: Timeframe, within: Interval) -> Iterator[Page]:
-    with asked_ahead(questions, timeframe, PAGE_ROWS) as ahead:
-        yield from pages(ahead, timeframe, within)
 
 
 def _questions(client: CcxtClient, symbol: str, timeframe: Timeframe) -> Questions:
