@@ -53,18 +53,17 @@ def backtest_result(database: Database, venue: str, series: Series, trial: Trial
 
 def print_series(told: Sequence[Mapping[str, Any]]) -> None:
     """One table row per series."""
-    table = Table("series", "bars", "new", "gaps", "missing", "complete", "quarantined", "first", "last")
+    table = Table("series", "bars", "gaps", "missing", "complete", "quarantined", "first", "last")
     for one in told:
         complete = "" if one["completeness"] is None else f"{100 * one['completeness']:.2f} %"
-        reasons = ", ".join(f"{count} {rule}" for rule, count in one["quarantined"].items()) or "0"
+        new = f" (+{one['validated_rows_written']:,})" if one.get("validated_rows_written") else ""
         table.add_row(
             f"{one['symbol']} {one['timeframe']}{' (simulated)' if one['simulated'] else ''}",
-            f"{one['bars']:,}",
-            f"{one.get('validated_rows_written', 0):,}",
+            f"{one['bars']:,}{new}",
             str(one["gaps"]),
             f"{one['missing_bars']:,}",
             complete,
-            reasons,
+            ", ".join(f"{count} {rule}" for rule, count in one["quarantined"].items()) or "0",
             one["first_bar"] or "",
             one["last_bar"] or "",
         )
