@@ -27,7 +27,8 @@ from cryptai_pipelines.storage.leases import SeriesLease, check_lease
 
 ASSET = "raw_ohlcv"
 PAGES_PER_COMMIT = 25
-_PAGES_AHEAD = 8
+# As many as one commit takes, so that fetching never waits for a commit.
+_PAGES_AHEAD = PAGES_PER_COMMIT
 _BARS_WORTH_A_THREAD = 1_000
 _ROWS = struct.Struct("<q")
 
