@@ -90,5 +90,5 @@ def _month_edges(within: Interval) -> np.ndarray:
     if within.start_ms == within.end_ms:
         return np.array([within.start_ms], dtype=np.int64)
     first, last = np.array([within.start_ms, within.end_ms - 1], dtype="datetime64[ms]").astype("datetime64[M]")
-    inside = np.arange(first + 1, last + 1).astype("datetime64[ms]").astype(np.int64)
+    inside = np.arange(first + np.timedelta64(1, "M"), last + np.timedelta64(1, "M")).astype("datetime64[ms]").astype(np.int64)
     return np.concatenate(([within.start_ms], inside, [within.end_ms]))

@@ -123,10 +123,11 @@ def quarantine_rows(cursor: Cursor, source: str, series: Series, rows: Columns, 
 
 
 def count_quarantined(db: Database, source: str, series: Series) -> dict[str, int]:
-    """How many bars of a series are in quarantine by the rule they broke, the most frequent first."""
+    """How many bars of a series are in quarantine by the rule they broke, the most frequent first; not those that the venue has
+    mended since."""
     rows = db.rows(
-        "SELECT rule, count(*) FROM quarantine WHERE source = %s AND symbol = %s AND timeframe = %s GROUP BY rule"
-        " ORDER BY count(*) DESC, rule",
+        "SELECT q.rule, count(DISTINCT q.ts) FROM quarantine AS q LEFT JOIN market_data AS m USING (symbol, timeframe, ts)"
+        " WHERE q.source = %s AND q.symbol = %s AND q.timeframe = %s AND m.ts IS NULL GROUP BY q.rule ORDER BY 2 DESC, 1",
         (source, *_keys(series).values()),
     )
     return dict(rows)

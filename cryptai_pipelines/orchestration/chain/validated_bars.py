@@ -203,7 +203,7 @@ def _months(database: Database, series: Series, reach: _Reach, within: Interval,
 
 def _month_edges(within: Interval) -> tuple[int, int]:
     months = np.array([within.start_ms, max(within.start_ms, within.end_ms - 1)], "datetime64[ms]").astype("datetime64[M]")
-    edges = np.array([months[0], months[1] + 1]).astype("datetime64[ms]").astype("int64")
+    edges = np.array([months[0], months[1] + np.timedelta64(1, "M")]).astype("datetime64[ms]").astype("int64")
     return int(edges[0]), int(edges[1])
 
 
