@@ -153,13 +153,21 @@ def prepared(bars: pd.DataFrame) -> list[list[Prepared]]:
     values = {name: bars[name].to_numpy() for name in BAR_COLUMNS}
     keys = {"symbol": SERIES.symbol, "timeframe": SERIES.timeframe.code, "source": "binance"}
     raw = {
-        "ts": ts, "known_at": int(ts[-1]), "fetch_id": np.arange(len(ts)) // 1000, **values, "close_ts": ts + 59_999,
-        "unused": 0.0, "revision": 0, **keys,
+        "ts": ts,
+        "known_at": int(ts[-1]),
+        "fetch_id": np.arange(len(ts)) // 1000,
+        **values,
+        "close_ts": ts + 59_999,
+        "unused": 0.0,
+        "revision": 0,
+        **keys,
     }
     market = {"ts": ts, **values, **keys, "origin": "rest", "is_filled": False}
     tables = {"raw_ohlcv": raw, "market_data": market}
-    return [[_binary(name, rows, len(ts)) for name, rows in tables.items()],
-            [_text(name, rows, len(ts)) for name, rows in tables.items()]]
+    return [
+        [_binary(name, rows, len(ts)) for name, rows in tables.items()],
+        [_text(name, rows, len(ts)) for name, rows in tables.items()],
+    ]
 
 
 def _binary(table: str, values: Values, rows: int) -> Prepared:

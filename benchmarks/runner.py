@@ -111,4 +111,3 @@ def _figure(value: object) -> str:
 def _finite(row: Row) -> Row:
     """NaN is no JSON."""
     return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-
