@@ -1,4 +1,4 @@
-"""Scheduled runs one after another: what is due is brought up to date, what is not is passed over and not shown as done again."""
+"""Scheduled runs one after another: what is due is brought up to date, what is not is passed over and not told again."""
 
 from __future__ import annotations
 
