@@ -105,4 +105,5 @@ def _venue(settings: Settings) -> str:
     from cryptai_pipelines.orchestration.store import open_venue
 
     told = format_time(open_venue(settings).server_time())
-    return f"{settings.exchange} at {settings.binance_url} answers; its time is {told}"
+    where = f" at {settings.binance_url}" if settings.exchange == "binance" else ""
+    return f"{settings.exchange}{where} answers; its time is {told}"

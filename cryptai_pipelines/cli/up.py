@@ -66,11 +66,13 @@ def up(
 def _children(settings: Settings, store: Store, port: int, lock: IO[str]) -> Iterator[list[_Child]]:
     from cryptai_pipelines.cli.output import say
     from cryptai_pipelines.cli.running import write_record
-    from cryptai_pipelines.orchestration.instance import dagster_environment, register_symbols
+    from cryptai_pipelines.orchestration.instance import dagster_environment, end_lost_runs, register_symbols
 
     environment = dagster_environment(settings, store)
     write_record(lock, port, ())
     register_symbols(environment, settings.symbols)
+    for lost in end_lost_runs(environment):
+        say(f"up: run {lost} had lost its process; it is marked as failed")
     module = ("-m", "cryptai_pipelines.definitions")
     commands = {
         "the web UI": ("dagster-webserver", "-h", HOST, "-p", str(port), *module),

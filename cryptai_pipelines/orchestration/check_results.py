@@ -172,7 +172,8 @@ _ASKED = """WITH asked (symbol, timeframe, length, since, strategy) AS (
 
 
 def evaluate(check: Check, database: Database, results: Sequence[SeriesResult]) -> dg.AssetCheckResult:
-    """Ask the check for those series whose asset was brought up to date."""
+    """Ask the check for those series whose asset was brought up to date. Of a series that did not get this far nothing is
+    known, and that is a finding too: a check must not be green because nobody looked."""
     from cryptai_pipelines.strategy.trend_rsi_macd import STRATEGY
 
     asset = check.spec.asset_key.to_user_string()
@@ -187,7 +188,8 @@ def evaluate(check: Check, database: Database, results: Sequence[SeriesResult]) 
     # The table-wide schema check has no placeholders of its own, but every query is given the series all the same.
     rows = database.rows(_ASKED + check.sql.replace("%", "%%"), columns)
     findings = [f"{symbol} {timeframe}: {finding}".strip(": ") for symbol, timeframe, finding in rows]
-    return _result(check, findings, len(reached))
+    unknown = [f"{result.series}: not known, it failed at {result.failed_at}" for result in results if result not in reached]
+    return _result(check, [*findings, *unknown], len(reached))
 
 
 def synced_result(results: Sequence[SeriesResult]) -> dg.AssetCheckResult:

@@ -43,6 +43,20 @@ def register_symbols(environment: dict[str, str], symbols: Iterable[str]) -> lis
         return add_symbols(instance, symbols)
 
 
+def end_lost_runs(environment: dict[str, str]) -> list[str]:
+    """Fail the runs that are recorded as under way; their ids. For the one process that is about to start the daemon: what a
+    stopped or killed predecessor left would otherwise hold its place in the queue until it times out."""
+    import dagster as dg
+
+    under_way = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    with _instance(environment) as instance:
+        lost = instance.get_runs(filters=dg.RunsFilter(statuses=under_way))
+        for run in lost:
+            instance.report_run_failed(run, "The processes of this run ended before it did; the next tick goes on from there.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        return [run.run_id for run in lost]
+
+
 def materialize_graph(environment: dict[str, str], series: Sequence[Series], on_progress: OnProgress) -> str:
     """Run `symbols` and then the whole chain for `series` in this process; returns the chain's run id.
 
@@ -65,13 +79,15 @@ def _instance(environment: dict[str, str]) -> Iterator[DagsterInstance]:
     """The instance of `environment`; `CryptaiError` when its database is not within reach."""
     import dagster as dg
     from dagster_postgres.utils import DagsterPostgresException
+    from sqlalchemy.exc import SQLAlchemyError
 
     os.environ.update(environment)
     try:
         with dg.DagsterInstance.get() as instance:
             yield instance
-    except DagsterPostgresException as error:
-        raise CryptaiError(f"Dagster's database is not within reach: {error}") from error
+    except (DagsterPostgresException, SQLAlchemyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CryptaiError(f"Dagster's database `dagster` cannot be used: {reason}") from error
 
 
 def _told_to(on_progress: OnProgress) -> ProgressResource:

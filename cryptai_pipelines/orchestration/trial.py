@@ -89,8 +89,13 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "ambiguous_count": header.ambiguous_count,
         "trades_sha256": header.trades_sha256,
         "config": dict(header.config),
-        "metrics": dict(header.metrics),
+        "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
     }
+
+
+def _counted(name: str, value: float | None) -> float | int | None:
+    """Counts are whole numbers to whoever reads them as JSON."""
+    return int(value) if value is not None and name in ("trade_count", "ambiguous_count", "metrics_version") else value
 
 
 def _no_bars(series: Series) -> CryptaiError:

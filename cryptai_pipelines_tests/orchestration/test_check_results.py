@@ -99,10 +99,12 @@ def test_every_check_but_the_walks_own_has_a_planted_fault():
     assert named == set(FAULTS)
 
 
-def test_a_series_that_did_not_get_this_far_is_not_asked_about(planted):
+def test_a_series_that_did_not_get_this_far_is_a_finding_and_not_asked_about(planted):
     store, results = planted
     cut = [SeriesResult(result.series, result.outcomes[:1], "validated_bars", "broke") for result in results]
-    assert evaluate(check_of("validated_bars", "bar_age"), store, cut).metadata["series"].value == 0
+    age = evaluate(check_of("validated_bars", "bar_age"), store, cut)
+    assert age.metadata["series"].value == 0 and not age.passed
+    assert "ETH-USDT 1h: not known, it failed at validated_bars" in age.metadata["findings"].value
     told = synced_result(cut)
     assert not told.passed and "ETH-USDT 1h failed at validated_bars: broke" in told.metadata["findings"].value
     assert synced_result(results).passed
