@@ -119,12 +119,6 @@ def changed_since(source: Cursor | Database, asset: str, series: Series, revisio
     return None if first is None else Interval(to_ms(first), to_ms(last))  # type: ignore[arg-type]
 
 
-def rows_recorded(source: Cursor | Database, asset: str, series: Series) -> int:
-    """All rows that were ever recorded as new or restated: the number of rows of an append-only asset."""
-    statement = "SELECT coalesce(sum(rows), 0)::bigint FROM series_changes WHERE asset = %s AND symbol = %s AND timeframe = %s"
-    return _rows(source, statement, _keys(asset, series))[0][0]
-
-
 def stale(db: Database, lineage: Iterable[Derived]) -> list[Stale]:
     """Derived series that were never made, were made from an older revision of their input, or by another code version, for
     every series of each input asset; ordered by asset, symbol, timeframe."""
