@@ -40,16 +40,21 @@ def write_report(report: Report, path: Path) -> None:
     when the disk will not have it."""
     from cryptai_pipelines.backtest.report_page import render
 
-    page = render(report)
+    replace_file(path, render(report).encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write `content` to `path` (its folder is made): complete or not at all, readable by all, also when two processes write at
+    once. OSError when the disk will not have it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(unfinished, 0o644)
         os.replace(unfinished, path)
-    except BaseException:
+    except BaseException:  # whatever stopped it, the unfinished file goes; it is raised on
         Path(unfinished).unlink(missing_ok=True)
         raise

@@ -24,9 +24,8 @@ _SHARES = ("win_rate", "exposure", "ambiguous_share")
 def stored_series(database: Database, venue: str, series: Series) -> dict[str, Any]:
     """Bars, gaps, completeness and quarantine of one series."""
     covered = coverage.read_coverage(database, venue, series)
-    months = quality_log.read_findings(database, series, "completeness")
-    gaps = quality_log.read_findings(database, series, "gap")
-    expected, bars = (sum(getattr(month, name) or 0 for month in months) for name in ("expected", "received"))
+    expected, bars = quality_log.count_bars(database, series)
+    gaps, missing = quality_log.count_missing(database, series)
     quarantined = quality_log.count_quarantined(database, venue, series)
     return {
         "symbol": series.symbol,
@@ -35,8 +34,8 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
         "simulated": bool(symbols.is_simulated(database, venue, series.symbol)),
         "bars": bars,
         "expected_bars": expected,
-        "missing_bars": sum(gap.missing or 0 for gap in gaps),
-        "gaps": len(gaps),
+        "missing_bars": missing,
+        "gaps": gaps,
         "completeness": bars / expected if expected else None,
         "quarantined": quarantined,
         "first_bar": None if covered.first_ts is None else format_time(covered.first_ts),

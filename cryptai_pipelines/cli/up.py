@@ -113,7 +113,7 @@ def _started(name: str, program: str, arguments: list[str], environment: dict[st
                 start_new_session=True,
                 pass_fds=(end, lock.fileno()),
             )
-    except BaseException:
+    except BaseException:  # whatever kept the child from starting, its rope must not stay open; it is raised on
         os.close(rope)
         raise
     finally:

@@ -68,7 +68,7 @@ def _server(settings: Settings) -> Iterator[tuple[str, str | None]]:
         url = server.url("cryptai")
         create_databases(url)
         yield url, str(server.bin_path)
-    except Exception as error:
+    except Exception as error:  # a full disk shows itself as any kind of error; what is none is raised on
         _refuse_full_disk(settings, error)
         raise
     finally:

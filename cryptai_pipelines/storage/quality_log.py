@@ -96,6 +96,16 @@ def read_findings(source: Cursor | Database, series: Series, kind: str, touching
     return [Finding(Interval(to_ms(start), to_ms(end)), *rest) for start, end, *rest in rows]  # type: ignore[arg-type]
 
 
+def count_bars(db: Database, series: Series) -> tuple[int, int]:
+    """How many bars a series should have and how many it has, from its monthly completeness: no count over the history."""
+    rows = db.rows(
+        "SELECT coalesce(sum(expected), 0)::bigint, coalesce(sum(received), 0)::bigint FROM data_quality"
+        " WHERE symbol = %s AND timeframe = %s AND kind = 'completeness'",
+        tuple(_keys(series).values()),
+    )
+    return rows[0]
+
+
 def count_missing(db: Database, series: Series) -> tuple[int, int]:
     """How many gaps a series has, and how many bars they miss."""
     rows = db.rows(

@@ -76,9 +76,4 @@ def _remove(cursor: Cursor, asset: str, keys: Mapping[str, str], orphans: np.nda
 def _outcome(database: Database, asset: str, series: Series, written: Change) -> Outcome:
     own = state.read_state(database, asset, series)
     facts = {"rows_new": written.new, "rows_changed": written.restated, "changed_from_ms": written.first_ts}
-    return Outcome(asset, series, written.rows, bars_stored(database, series), own.revision if own else 0, facts)
-
-
-def bars_stored(database: Database, series: Series) -> int:
-    """How many validated bars the series has, from its monthly completeness: no count over the history."""
-    return sum(month.received or 0 for month in quality_log.read_findings(database, series, "completeness"))
+    return Outcome(asset, series, written.rows, quality_log.count_bars(database, series)[1], own.revision if own else 0, facts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
-from cryptai_pipelines.backtest.report import Report, write_report
+from cryptai_pipelines.backtest.report import Report, replace_file, write_report
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -72,7 +70,7 @@ def publish(
     )
     write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
-    _replace_file(to.picture, picture)
+    replace_file(to.picture, picture)
 
 
 def _prices(database: Database, series: Series, span: Interval | None) -> pd.Series:
@@ -89,14 +87,13 @@ def _without_days(settled: EngineState) -> dict[str, float]:
 
 
 def _quality(database: Database, venue: str, series: Series) -> dict[str, object]:
-    months = quality_log.read_findings(database, series, "completeness")
-    gaps = quality_log.read_findings(database, series, "gap")
-    expected, received = (sum(getattr(month, name) or 0 for month in months) for name in ("expected", "received"))
+    expected, received = quality_log.count_bars(database, series)
+    gaps, missing = quality_log.count_missing(database, series)
     quarantined = quality_log.count_quarantined(database, venue, series)
     return {
         "bars": received,
-        "gaps": len(gaps),
-        "missing bars": sum(gap.missing or 0 for gap in gaps),
+        "gaps": gaps,
+        "missing bars": missing,
         "completeness": f"{100 * received / expected:.3f} %" if expected else "not defined",
         "quarantined": ", ".join(f"{count} {rule}" for rule, count in quarantined.items()) or "none",
         "filled bars": 0,
@@ -113,15 +110,3 @@ def _provenance(series: Series, venue: str, header: BacktestHeader) -> dict[str,
         "trades_sha256": header.trades_sha256,
         "configuration": header.config,
     }
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(unfinished, path)
-    except BaseException:
-        Path(unfinished).unlink(missing_ok=True)
-        raise

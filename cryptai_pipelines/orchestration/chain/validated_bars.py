@@ -227,9 +227,8 @@ def _remember(cursor: Cursor, series: Series, reach: _Reach, received: state.Ser
 
 def _outcome(database: Database, lease: SeriesLease, written: Change, quarantined: int) -> Outcome:
     series = lease.series
-    months = quality_log.read_findings(database, series, "completeness")
+    expected, received = quality_log.count_bars(database, series)
     gaps, missing = quality_log.count_missing(database, series)
-    expected, received = sum(month.expected or 0 for month in months), sum(month.received or 0 for month in months)
     own = state.read_state(database, ASSET, series)
     facts = {
         "rows_quarantined": quarantined,
