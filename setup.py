@@ -13,6 +13,7 @@ setup(
         "adbc-driver-manager>=1.13,<2",
         "adbc-driver-postgresql>=1.13,<2",
         "alembic>=1.16,<2",
+        "apprise>=1.9,<3",
         "ccxt>=4.5.90,<5",
         "dagster>=1.13.27,<1.14",
         "dagster-postgres>=0.29.27,<0.30",
@@ -35,9 +36,11 @@ setup(
         "scikit-learn>=1.7,<2",
         "setuptools>=77",
         "sqlalchemy>=2.0.40,<3",
+        "starlette>=0.46,<2",
         "TA-Lib>=0.6.8,<0.9",
         "typer>=0.16,<1",
         "urllib3>=2.2,<3",
+        "uvicorn>=0.34,<1",
     ],
     extras_require={
         "test": [
