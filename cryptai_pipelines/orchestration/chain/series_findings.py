@@ -147,16 +147,16 @@ def _blocks(
     database: Database, venue: str, series: Series, inputs: _Inputs, within: Interval, on_progress: OnProgress
 ) -> Iterator[tuple[View, int]]:
     before_ms = market_data.window_start(database, series, within.start_ms, CONTEXT, filled=False)
-    context, _ = _read_bars(database, series, Interval(before_ms, within.start_ms))
+    context = _read_bars(database, series, Interval(before_ms, within.start_ms))
     starts_series, seen = not len(context["ts"]), 0
     length = series.timeframe.ms * _bars_per_block(series, inputs.finer)
     for start in range(within.start_ms, within.end_ms, length):
         part = Interval(start, min(start + length, within.end_ms))
-        bars, sources = _read_bars(database, series, part)
+        bars = _read_bars(database, series, part)
         joined = {name: np.concatenate((context[name], bars[name])) for name in bars}
         fresh = len(context["ts"])
         if len(bars["ts"]):
-            yield _view(database, venue, series, inputs, part, joined, sources)._replace(starts_series=starts_series), fresh
+            yield _view(database, venue, series, inputs, part, joined)._replace(starts_series=starts_series), fresh
             starts_series = False
         context = take_rows(joined, np.arange(max(0, len(joined["ts"]) - CONTEXT), len(joined["ts"])))
         seen += len(bars["ts"])
@@ -168,32 +168,29 @@ def _bars_per_block(series: Series, finer: Series | None) -> int:
     return max(1, min(BARS_PER_BLOCK, most))
 
 
-def _read_bars(database: Database, series: Series, part: Interval) -> tuple[Columns, np.ndarray]:
-    """The bars of `part` that a source has given, and that source of each (object)."""
-    if part.start_ms >= part.end_ms:
-        return {name: np.empty(0, "int64" if name == "ts" else "float64") for name in ("ts", *BAR_COLUMNS)}, np.empty(0, object)
+def _read_bars(database: Database, series: Series, part: Interval) -> Columns:
+    """The bars of `part` that a source has given, and which one (`source`, object)."""
     frame = market_data.read(database, series, *part, columns=(*BAR_COLUMNS, "is_filled", "source"))
     frame = frame[~frame["is_filled"].to_numpy()]
-    bars = {"ts": index_ms(frame.index), **{name: frame[name].to_numpy("float64") for name in BAR_COLUMNS}}
-    return bars, frame["source"].astype(object).to_numpy()
+    values = {name: frame[name].to_numpy("float64") for name in BAR_COLUMNS}
+    return {"ts": index_ms(frame.index), **values, "source": frame["source"].astype(object).to_numpy()}
 
 
-def _view(
-    database: Database, venue: str, series: Series, inputs: _Inputs, part: Interval, bars: Columns, sources: np.ndarray
-) -> View:
-    """`bars` with what may be held against them; companions cover `part`, which is all that is judged of them."""
+def _view(database: Database, venue: str, series: Series, inputs: _Inputs, part: Interval, bars: Columns) -> View:
+    """`bars` with what may be held against them. Other bars cover `part`, which is all that is judged of them; a share of
+    restated bars needs the receipts before it, too."""
     finer = other = None
-    fresh = bars["ts"][bars["ts"] >= part.start_ms]
+    ts, source = bars["ts"], bars["source"]
     if inputs.finer is not None:
-        parts, _ = _read_bars(database, inputs.finer, part)
-        finer = complete_aggregates(parts, inputs.finer.timeframe, series.timeframe)
+        finer = complete_aggregates(_read_bars(database, inputs.finer, part), inputs.finer.timeframe, series.timeframe)
     if inputs.other is not None:
         # A bar that was taken from the other venue is that venue's, and is no witness against itself.
         theirs = raw.read_current(database, inputs.other, series, *part)
-        other = take_rows(theirs, ~np.isin(theirs["ts"], fresh[sources == inputs.other]))
-    receipts = raw.read_receipts(database, venue, series, *part)
-    receipts = take_rows(receipts, np.isin(receipts["ts"], fresh[sources == venue]))
-    return View(bars, series.timeframe, False, finer, other, receipts, inputs.tick_size)
+        other = take_rows(theirs, ~np.isin(theirs["ts"], ts[source == inputs.other]))
+    receipts = raw.read_receipts(database, venue, series, int(ts[0]), part.end_ms)
+    receipts = take_rows(receipts, np.isin(receipts["ts"], ts[source == venue]))
+    own = {name: values for name, values in bars.items() if name != "source"}
+    return View(own, series.timeframe, False, finer, other, receipts, inputs.tick_size)
 
 
 def _stored(found: SeriesFinding) -> Finding:
