@@ -15,6 +15,7 @@ from cryptai_pipelines.orchestration.chain.outcome import OnProgress, ignore_pro
 from cryptai_pipelines.orchestration.chain.series_findings import ASSET, PREFIX
 from cryptai_pipelines.quality.gap_classes import UNKNOWN
 from cryptai_pipelines.quality.outages import Outage
+from cryptai_pipelines.sources.catalog import VENUES
 from cryptai_pipelines.storage import market_data, outages, quality_log, symbols
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.quality_log import Finding
@@ -86,10 +87,12 @@ def assess(
 ) -> QualityAssessment:
     """Bring what is known of `series_list` up to date and return it. Running it again changes nothing.
 
-    `omits_empty`: does the venue leave out bars in which nothing was traded? None when that is not known. Outages are found in
-    all stored series of the venue, whatever is asked for. What was found out of a gap stays with it while its bounds do; a
-    writer of the series may be at work at the same time.
+    `omits_empty`: does the venue leave out bars in which nothing was traded? None for what is known of the venue. Outages are
+    found in all stored series of the venue, whatever is asked for. What was found out of a gap stays with it while its bounds
+    do; a writer of the series may be at work at the same time.
     """
+    if omits_empty is None:
+        omits_empty = _omits_empty(venue)
     listings = {listing.symbol: listing for listing in symbols.read_symbols(database, venue)}
     failures = quality_log.read_failed_spans(database, venue)
     changed = gap_reasons.bring_outages_up_to_date(database, venue, failures, now_ms, omits_empty)
@@ -101,6 +104,12 @@ def assess(
         changed += gap_reasons.explain(database, series, listing, failures, spans, omits_empty)
     found = read_assessment(database, venue, series_list)
     return QualityAssessment(found.venue, found.series, found.outages, changed)
+
+
+def _omits_empty(venue: str) -> bool | None:
+    """Whether the venue gives no row for a bar without trades; None for one that nothing is known of."""
+    known = VENUES.get(venue)
+    return None if known is None else known.empty_bars == "omitted"
 
 
 def read_assessment(database: Database, venue: str, series_list: Sequence[Series]) -> QualityAssessment:

@@ -14,6 +14,7 @@ from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.orchestration.chain.data_quality import QualityAssessment, SeriesQuality
 
 _MOST_ROWS = 60
+_MOST_LINES = 40
 _MOST_MONTHS = 120
 _SHOWN = 20
 # Everything below this share of the bars is as red as red can be: what a person looks for lies just under 100 %.
@@ -126,7 +127,7 @@ def _cell(text: str) -> str:
 
 def _heatmap(told: Sequence[SeriesQuality]) -> bytes | None:
     """Series down, months across; the least complete series and the latest months where there are too many."""
-    rows = [one for one in sorted(told, key=_share)[:_MOST_ROWS] if one.months]
+    rows = [one for one in sorted(told, key=_share)[:_MOST_LINES] if one.months]
     if not rows:
         return None
     from matplotlib.figure import Figure

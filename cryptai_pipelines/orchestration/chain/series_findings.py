@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, index_ms, take_rows
-from cryptai_pipelines.market.clock import FAR_FUTURE_MS
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import TIMEFRAMES
@@ -32,6 +31,8 @@ BARS_PER_BLOCK = 50_000
 _FINER_PER_BLOCK = 400_000
 _VALIDATED = "validated_bars"
 _CODE = "1"
+# The year 9999, which Postgres and Python both can say.
+_END_OF_TIME_MS = 253_370_764_800_000
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def bring_up_to_date(
     with database.transaction() as cursor:
         changed = 0
         for name, findings in by_rule.items():
-            changed += quality_log.replace_findings(cursor, series, PREFIX + name, Interval(start, FAR_FUTURE_MS), findings)
+            changed += quality_log.replace_findings(cursor, series, PREFIX + name, Interval(start, _END_OF_TIME_MS), findings)
         state.write_state(
             cursor,
             ASSET,
