@@ -168,9 +168,9 @@ def _print_findings(one: SeriesQuality) -> None:
 
 def _print_gaps(one: SeriesQuality) -> None:
     for gap_class, count in one.gaps.items():
-        typer.echo(f"{count:,} gaps {gap_class}: {one.missing[gap_class]:,} bars")
+        typer.echo(f"gaps, {gap_class}: {count:,}, bars missing in them: {one.missing[gap_class]:,}")
     for rule, count in one.quarantined.items():
-        typer.echo(f"{count:,} bars in quarantine: {rule}")
+        typer.echo(f"bars in quarantine, {rule}: {count:,}")
 
 
 def _print_syncs(syncs: list[dict[str, Any]]) -> None:

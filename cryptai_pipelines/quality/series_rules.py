@@ -178,6 +178,7 @@ SERIES_RULES: tuple[SeriesRule, ...] = (
         receipt_signs.future_bar,
         "{count} bars were received up to {worst:.2f} bar lengths before their end",
         context=0,
+        limits={"skew_s": 120.0},
         needs=("receipts",),
     ),
     SeriesRule(
@@ -237,6 +238,7 @@ SERIES_RULES: tuple[SeriesRule, ...] = (
 )
 """What is done with rows `as_received` is decided where they enter; the others are asked of what is stored."""
 
+RECEIVED_RULES = tuple(rule for rule in SERIES_RULES if rule.as_received)
 STORED_RULES = tuple(rule for rule in SERIES_RULES if not rule.as_received)
 CONTEXT = max(rule.context for rule in SERIES_RULES)
 """No mark depends on more bars before it than these."""
