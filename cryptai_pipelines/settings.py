@@ -27,6 +27,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="A PostgreSQL >= 15 of yours; unset starts the embedded one")
     exchange: str = Field("binance", description="The venue that bars are fetched from")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
+    archive_url: str | None = Field(
+        "https://data.binance.vision", description="Base URL of the Binance public archive of bars; `off` uses none"
+    )
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(("BTC-USDT",), description="Symbols on the grid, comma separated")
     timeframes: Annotated[tuple[str, ...], NoDecode] = Field(("1h",), description="Timeframes kept up to date by the schedule")
     grace_seconds: float = Field(10.0, ge=0, description="How long after its close a bar may still change and is left alone")
@@ -45,6 +48,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("archive_url", mode="before")
+    @classmethod
+    def _switch_off(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
     @field_validator("symbols")
     @classmethod
