@@ -51,10 +51,10 @@ class DeadlineSession(requests.Session):
     Redirects are not followed: no venue's API uses them, and each hop would start a new deadline.
     """
 
-    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(self, max_body_bytes: int | None = None) -> None:
         super().__init__()
         self.trust_env = False
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes = MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes
         self.answer: Answer | None = None
         for scheme in ("http://", "https://"):
             self.mount(scheme, _DeadlineAdapter())
