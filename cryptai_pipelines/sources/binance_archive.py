@@ -62,12 +62,16 @@ class _Read:
 
 @dataclass(frozen=True)
 class BinanceArchive:
-    """One market of the archive; opened by `open_archive`. All methods raise `sources.errors.SourceError`."""
+    """One market of the archive; opened by `open_archive`. All methods raise `sources.errors.SourceError`.
+
+    `on_file` is told what became of each file, on the thread that iterates over pages, a loaded one just before its page.
+    """
 
     client: FileClient
     clock: Clock
     market: str = "spot"
     threads: int = THREADS
+    on_file: OnFile = ignore_file
 
     @property
     def name(self) -> str:
@@ -80,21 +84,13 @@ class BinanceArchive:
         return said.strip().lower() not in ("", "0", "false")
 
     def bars(
-        self,
-        symbol: str,
-        timeframe: Timeframe,
-        start_ms: int,
-        end_ms: int,
-        *,
-        now_ms: int | None = None,
-        on_file: OnFile = ignore_file,
+        self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int, *, now_ms: int | None = None
     ) -> Iterator[Page]:
         """The bars of the slug `symbol` whose open time lies in `[start_ms, end_ms)`, one page per file, oldest first.
 
         The `asked` intervals of the pages ascend without overlap. They leave holes where a file is absent, is not published
         at `now_ms` (the venue's time; this machine's by default) or is not believed; a hole settles nothing. Rows are the
-        file's: repeated and off-grid ones, too. `on_file` is told, on the thread that iterates, what became of each file, a
-        loaded one just before its page. `BadInput` for a malformed slug or an end before the start, at the call.
+        file's: repeated and off-grid ones, too. `BadInput` for a malformed slug or an end before the start, at the call.
         """
         if not is_slug(symbol):
             raise BadInput(f"symbol {symbol!r} is not of the form BASE-QUOTE, such as BTC-USDT")
@@ -102,12 +98,12 @@ class BinanceArchive:
             raise BadInput(f"the span [{start_ms}, {end_ms}) is not accepted; expected 0 <= start <= end in epoch milliseconds")
         within, now = Interval(start_ms, end_ms), self.clock.now_ms() if now_ms is None else now_ms
         paths = archive_layout.plan(symbol, timeframe, within, now, self.market)
-        return self._pages(paths, within, now, on_file)
+        return self._pages(paths, within, now)
 
-    def _pages(self, paths: Iterable[ArchivePath], within: Interval, now_ms: int, on_file: OnFile) -> Iterator[Page]:
+    def _pages(self, paths: Iterable[ArchivePath], within: Interval, now_ms: int) -> Iterator[Page]:
         for read in _side_by_side(lambda path: self._read_planned(path, within, now_ms), paths, self.threads):
             for file, page in read.fates:
-                on_file(file)
+                self.on_file(file)
                 if page is not None:
                     yield page
             if read.failure is not None:
@@ -232,6 +228,7 @@ def open_archive(
     *,
     market: str = "spot",
     threads: int = THREADS,
+    on_file: OnFile = ignore_file,
     retry: RetryPolicy | None = None,
     timer: Timer | None = None,
 ) -> BinanceArchive:
@@ -249,4 +246,4 @@ def open_archive(
     address, timer = venue_address(NAME, base_url, ""), timer or Timer()
     policy, gate = retry or RetryPolicy(total_s=3 * request_timeout_s), RetryAfterGate(NAME, timer)
     client = FileClient(address, request_timeout_s, MAX_ZIP_BYTES, clock, policy, timer, gate)
-    return BinanceArchive(client, clock, market, threads)
+    return BinanceArchive(client, clock, market, threads, on_file)

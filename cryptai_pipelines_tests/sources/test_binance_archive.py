@@ -72,7 +72,8 @@ class Walk:
 def walk(archive: BinanceArchive, start_ms: int, end_ms: int, timeframe: Timeframe = Timeframe.H1, **options) -> Walk:
     """All pages and fates, with what holds of every walk."""
     found = Walk()
-    found.pages += archive.bars("BTC-USDT", timeframe, start_ms, end_ms, on_file=found.files.append, **options)
+    archive = replace(archive, on_file=found.files.append)
+    found.pages += archive.bars("BTC-USDT", timeframe, start_ms, end_ms, **options)
     edges = [edge for page in found.pages for edge in page.asked]
     assert edges == sorted(edges) and all(start_ms <= edge <= end_ms for edge in edges)
     for page in found.pages:
@@ -208,7 +209,7 @@ def test_a_failing_archive_gives_what_came_before_and_then_its_error(kind: str, 
     with fakes.serving(shelf) as server:
         url = server.url.replace("//", "//me:hunter2@")
         with pytest.raises(error) as failed:
-            for page in open_at(url).bars("BTC-USDT", Timeframe.H1, START, START + 5 * DAY, on_file=found.files.append):
+            for page in open_at(url, on_file=found.files.append).bars("BTC-USDT", Timeframe.H1, START, START + 5 * DAY):
                 found.pages.append(page)
     assert [page.asked.start_ms for page in found.pages] == [START, START + DAY][: len(found.pages)]
     # Silence is for all threads, so it may keep files from being read that stand before the one that brought it.
@@ -408,9 +409,9 @@ def test_a_fault_on_every_third_request_alters_no_bar(kind: str, open_at: OpenAr
         expected = {page.url.removeprefix(url): page for page in walk(open_at(url, now), start, now).pages}
     with running(venue, faults=every_third) as url:
         # One thread, so that a question that is put again is never the third one again.
-        archive = open_at(url, now, 0.4 if timed else 20.0, threads=1)
+        archive = open_at(url, now, 0.4 if timed else 20.0, threads=1, on_file=found.files.append)
         try:
-            found.pages += archive.bars("BTC-USDT", Timeframe.H1, start, now, on_file=found.files.append)
+            found.pages += archive.bars("BTC-USDT", Timeframe.H1, start, now)
         except SourceError as error:
             failure = error
     for page in found.pages:
