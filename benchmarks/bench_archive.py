@@ -81,9 +81,7 @@ def _rows(
             "ratio": peak / MEMORY_GOAL_MB,
             "goal": f"< {MEMORY_GOAL_MB} MB",
         },
-        _row(
-            "  downloading, verifying and parsing its files / urllib and pandas.read_csv, unverified", reading, min(loops), ""
-        ),
+        _row("  downloading, verifying and parsing its files / urllib, pandas.read_csv, no check", reading, min(loops), ""),
     ]
 
 

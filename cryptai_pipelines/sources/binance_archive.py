@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -207,18 +207,29 @@ def _restated(archive: BinanceArchive, file: ArchiveFile) -> ArchiveFile | None:
 
 
 def _side_by_side(work: Callable[[Given], Made], items: Iterable[Given], threads: int) -> Iterator[Made]:
-    """`work` of each item, in order; beside the one that was taken at most `threads` are worked on or wait."""
+    """`work` of each item, in order; beside the one that was taken at most `threads` are worked on or wait. Leaving early
+    begins no other."""
     waiting: deque[Future[Made]] = deque()
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="archive")
-    try:
-        for item in items:
-            if len(waiting) == threads:
-                yield waiting.popleft().result()
-            waiting.append(executor.submit(work, item))
-        while waiting:
+    for item in items:
+        if len(waiting) == threads:
             yield waiting.popleft().result()
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        waiting.append(_begun(work, item))
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _begun(work: Callable[[Given], Made], item: Given) -> Future[Made]:
+    """`work` of the item, on a thread of its own that does not hold the process at its exit, as those of a pool would."""
+    made: Future[Made] = Future()
+
+    def run() -> None:
+        try:
+            made.set_result(work(item))
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to who takes the result and is raised there
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="archive", daemon=True).start()
+    return made
 
 
 def open_archive(

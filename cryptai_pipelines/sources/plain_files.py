@@ -1,4 +1,4 @@
-"""Whole files over HTTP under our rules: one connection per thread, a total deadline, retries, the errors of this room.
+"""Whole files over HTTP under our rules: a total deadline, retries, the errors of this room.
 
 What a file holds is not known here. Venues with an API of requests and weights are called in `ccxt_client`.
 """
@@ -6,7 +6,7 @@ What a file holds is not known here. Venues with an API of requests and weights 
 from __future__ import annotations
 
 import logging
-import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -32,7 +32,8 @@ _SILENCE_S = 60.0
 
 @dataclass(frozen=True)
 class FileClient:
-    """Fetches files below one address. Safe for use by several threads, which share the silence that a server asks for.
+    """Fetches files below one address. Safe for use by several threads, which share connections and the silence that a server
+    asks for.
 
     `max_bytes` bounds one file. `request_timeout_s` bounds one call, `retry` all calls for one file.
     """
@@ -44,7 +45,7 @@ class FileClient:
     retry: RetryPolicy
     timer: Timer
     gate: RetryAfterGate
-    _of_thread: threading.local = field(default_factory=threading.local)
+    _idle: deque[deadline_http.DeadlineSession] = field(default_factory=deque)
 
     def url(self, path: str) -> str:
         """The URL of `path`, without credentials."""
@@ -101,7 +102,9 @@ class FileClient:
 
         from cryptai_pipelines.sources.deadline_http import BodyError
 
-        session, what = self._session(), f"{self.address.venue} at {self.url(path)}"
+        what = f"{self.address.venue} at {self.url(path)}"
+        # Each call has a session for itself; the same one if one is idle, so that connections are kept alive.
+        session = self._take_session()
         try:
             session.get(self.url(path), timeout=timeout_s)
         except BodyError as error:
@@ -114,7 +117,9 @@ class FileClient:
             session.close()
             raise _no_answer(error, what, timeout_s) from error
         assert session.answer is not None
-        return session.answer
+        answer, session.answer = session.answer, None
+        self._idle.append(session)
+        return answer
 
     def _refusal(self, path: str, answer: deadline_http.Answer) -> SourceError:
         status = answer.status
@@ -137,16 +142,18 @@ class FileClient:
         except (ValueError, OverflowError):
             return self.clock.now_ms()
 
-    def _session(self) -> deadline_http.DeadlineSession:
-        if not hasattr(self._of_thread, "session"):
-            from cryptai_pipelines.sources.deadline_http import DeadlineSession
+    def _take_session(self) -> deadline_http.DeadlineSession:
+        from cryptai_pipelines.sources.deadline_http import DeadlineSession
 
-            session = DeadlineSession(self.max_bytes)
-            session.auth = self.address.credentials
-            # A hash is of the file as it is kept, so nothing on the way may compress it.
-            session.headers["Accept-Encoding"] = "identity"
-            self._of_thread.session = session
-        return self._of_thread.session
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass  # All are in use. Asking first would leave room for another thread to take the last one.
+        session = DeadlineSession(self.max_bytes)
+        session.auth = self.address.credentials
+        # A hash is of the file as it is kept, so nothing on the way may compress it.
+        session.headers["Accept-Encoding"] = "identity"
+        return session
 
 
 def _no_answer(error: Exception, what: str, timeout_s: float) -> SourceError:

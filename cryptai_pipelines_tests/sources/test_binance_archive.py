@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -313,6 +315,33 @@ def test_only_a_few_files_are_fetched_ahead(threads: int, open_at: OpenArchive) 
                 assert arrived.acquire(timeout=5)
             assert not arrived.acquire(timeout=0.05)
         walked.close()  # type: ignore[attr-defined]
+
+
+def test_connections_are_kept_between_files_and_walks(open_at: OpenArchive) -> None:
+    with fakes.serving(shelf_of_days(10)) as server:
+        archive = open_at(server.url, threads=3)
+        for _ in range(3):
+            walk(archive, START, START + 10 * DAY)
+    assert len(server.requests) == 60 and server.connections <= 3
+
+
+def test_a_process_ends_although_a_file_hangs() -> None:
+    """Ctrl-C leaves a walk early; the files that are still being fetched must not keep the process for their deadlines."""
+    with fakes.serving(lambda _: fakes.hang_after(b"", 0)) as server:
+        code = (
+            "import threading; from cryptai_pipelines.market.clock import FixedClock;"
+            "from cryptai_pipelines.market.timeframe import Timeframe;"
+            "from cryptai_pipelines.sources.binance_archive import open_archive;"
+            f"archive = open_archive({server.url!r}, 600.0, FixedClock({NOW}));"
+            f"pages = archive.bars('BTC-USDT', Timeframe.H1, {START}, {START + DAY});"
+            "threading.Thread(target=lambda: next(pages), daemon=True).start();"
+            "print(input())"
+        )
+        process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        while not server.requests:
+            assert process.poll() is None
+            threading.Event().wait(0.02)
+        assert process.communicate("left\n", timeout=60)[0] == "left\n" and process.returncode == 0
 
 
 def test_a_replaced_file_is_named_and_its_new_bars_are_read(open_at: OpenArchive) -> None:
