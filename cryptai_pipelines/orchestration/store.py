@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from cryptai_pipelines.market.clock import Clock, SystemClock
 from cryptai_pipelines.market.errors import CryptaiError
@@ -13,6 +15,11 @@ from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.urls import sibling_url
+
+if TYPE_CHECKING:
+    from cryptai_pipelines.market.archive_file import ArchiveFile
+    from cryptai_pipelines.orchestration.chain.holes import OpenDoors
+    from cryptai_pipelines.sources.binance_archive import BinanceArchive
 
 # One segment of the server's log and a little: with less the server cannot go on.
 _LEAST_ROOM = 24 * 1024**2
@@ -94,6 +101,32 @@ def open_venue(settings: Settings, clock: Clock | None = None, exchange: str | N
         request_timeout_s=settings.request_timeout_seconds,
         clock=clock or SystemClock(),
     )
+
+
+def open_archive(settings: Settings, database: Database, clock: Clock | None = None) -> BinanceArchive | None:
+    """The archive of the settings' venue, None when it has none. What becomes of each file is kept in `database`. Makes no call
+    yet."""
+    from cryptai_pipelines.sources import binance_archive
+    from cryptai_pipelines.storage.archive_files import record_file
+
+    if settings.archive is None:
+        return None
+
+    def keep(file: ArchiveFile) -> None:
+        with database.transaction() as cursor:
+            record_file(cursor, file)
+
+    return binance_archive.open_archive(
+        settings.archive, settings.request_timeout_seconds, clock or SystemClock(), on_file=keep
+    )
+
+
+def open_doors(settings: Settings, database: Database, primary: BarSource, clock: Clock | None = None) -> OpenDoors:
+    """Who is asked for the bars of a gap, by the settings. Makes no call yet."""
+    from cryptai_pipelines.orchestration.doors import doors, parse_secondaries
+
+    others = [(one, cache(partial(open_venue, settings, clock, one.exchange))) for one in parse_secondaries(settings)]
+    return doors(primary, open_archive(settings, database, clock), others)
 
 
 def open_secondaries(settings: Settings, clock: Clock | None = None) -> list[BarSource]:
