@@ -1,5 +1,5 @@
-"""Two tables of the same bars: what is found is what was planted, and what is known of the real files; who is believed follows the
-table of rules."""
+"""Two tables of the same bars: what is found is what was planted, and what is known of the real files; who is believed follows
+the table of rules."""
 
 from __future__ import annotations
 
