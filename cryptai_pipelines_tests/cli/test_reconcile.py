@@ -1,4 +1,4 @@
-"""`cryptai reconcile`: the acceptance on the real files in one command, the sources of the store, wrong arguments in one line."""
+"""`cryptai reconcile`: the acceptance on the real files in one command, the sources of the store, wrong arguments in a line."""
 
 from __future__ import annotations
 
