@@ -26,6 +26,10 @@ class Settings(BaseSettings):
     home: Path = Field(Path(".cryptai"), description="Where the embedded Postgres, Dagster's files and reports live")
     database_url: SecretStr | None = Field(None, description="A PostgreSQL >= 15 of yours; unset starts the embedded one")
     exchange: str = Field("binance", description="The venue that bars are fetched from")
+    secondary: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Venues asked for bars that no other source has, in this order; `kraken:USD` takes another quote"
+    )
+    fill: str = Field("carry_forward", description="What is done with gaps that no source can close: `carry_forward` or `none`")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(("BTC-USDT",), description="Symbols on the grid, comma separated")
     timeframes: Annotated[tuple[str, ...], NoDecode] = Field(("1h",), description="Timeframes kept up to date by the schedule")
@@ -41,7 +45,7 @@ class Settings(BaseSettings):
     stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")
     min_risk_reward: float = Field(1.5, gt=0, description="Entries with a lower reward to risk after costs are refused")
 
-    @field_validator("symbols", "timeframes", mode="before")
+    @field_validator("symbols", "timeframes", "secondary", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -57,6 +61,15 @@ class Settings(BaseSettings):
     def _check_timeframes(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         with _named("CRYPTAI_TIMEFRAMES"):
             return tuple(parse_timeframe(code).code for code in value)
+
+    @field_validator("fill")
+    @classmethod
+    def _check_fill(cls, value: str) -> str:
+        if value == "interpolate":
+            raise BadInput("CRYPTAI_FILL=interpolate reads ahead; accepted: carry_forward none (cryptai bars --fill draws it)")
+        if value not in ("carry_forward", "none"):
+            raise BadInput(f"CRYPTAI_FILL={value!r} is not accepted; accepted: carry_forward none")
+        return value
 
     @property
     def series(self) -> tuple[Series, ...]:
