@@ -69,7 +69,7 @@ def series_chain(
     scheduled = SCHEDULED_TAG in context.run.tags
     series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
     with store.open() as database:
-        source, settings, run_id = venue.open(), store.settings(), context.run.run_id
+        source, settings, run_id = venue.open(database), store.settings(), context.run.run_id
         steps = chain_steps(database, source, settings, run_id, config.interval(), progress.callback(), only_due=scheduled)
         wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
         results = []

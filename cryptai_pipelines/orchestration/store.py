@@ -6,10 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from cryptai_pipelines.market.clock import Clock, SystemClock
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.limit_ledger import LimitLedger
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.urls import sibling_url
@@ -84,8 +86,16 @@ def _refuse_full_disk(settings: Settings, error: Exception) -> None:
         raise CryptaiError(f"the disk of {settings.home} is full ({left >> 20} MiB left); free some of it: {reason}") from error
 
 
-def open_venue(settings: Settings, clock: Clock | None = None) -> BarSource:
-    """A client of the venue the settings name. Makes no call yet."""
+def shared_limits(database: Database, venue: str) -> LimitLedger:
+    """Where all processes on `database` count the weight and the silences of `venue` (`sources.limit_ledger.ledger_key`)."""
+    from cryptai_pipelines.storage.venue_limits import SharedLedger
+
+    return SharedLedger(database, venue)
+
+
+def open_venue(settings: Settings, clock: Clock | None = None, database: Database | None = None) -> BarSource:
+    """A client of the venue the settings name. Makes no call yet. With a `database`, the venue's limits are kept together with
+    every other process on it; without, for this process alone."""
     from cryptai_pipelines.sources.catalog import open_source
 
     return open_source(
@@ -93,4 +103,5 @@ def open_venue(settings: Settings, clock: Clock | None = None) -> BarSource:
         binance_url=settings.binance_url,
         request_timeout_s=settings.request_timeout_seconds,
         clock=clock or SystemClock(),
+        ledger_of=None if database is None else partial(shared_limits, database),
     )

@@ -29,7 +29,7 @@ def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: Venu
     from cryptai_pipelines.orchestration.listings import store_listing
 
     with store.open() as database:
-        listings, change = store_listing(database, venue.open())
+        listings, change = store_listing(database, venue.open(database))
     listed = {listing.symbol: listing for listing in listings}
     configured = venue.settings().symbols
     added = add_symbols(context.instance, [symbol for symbol in configured if symbol in listed])

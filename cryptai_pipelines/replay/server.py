@@ -22,6 +22,9 @@ from cryptai_pipelines.replay.faults import Answer, Fault, FaultPlan, spoil
 from cryptai_pipelines.replay.rate_limit import Limits
 from cryptai_pipelines.replay.venue import ReplayVenue
 
+Watch = Callable[[str, Answer], None]
+"""Told of the path and the answer of every request as it arrives, after a fault has changed what the answer says."""
+
 _MOST_HEADER_BYTES = 32_768
 _MOST_BODY_BYTES = 1_000_000
 
@@ -32,6 +35,7 @@ class _Connections:
 
     api: Api
     faults: FaultPlan | None
+    watch: Watch | None = None
     requests: int = 0
     open: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
@@ -58,6 +62,7 @@ def running(
     host: str = "127.0.0.1",
     limits: Limits | None = None,
     faults: FaultPlan | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[str]:
     """Serve `venue` on a thread while the block runs; gives the base URL. Port 0 takes a free one. Errors as of `serve`."""
     started = threading.Event()
@@ -73,7 +78,7 @@ def running(
             started.set()
 
         try:
-            loop.run_until_complete(_serve_until(venue, port, host, ready, limits, faults, stop))
+            loop.run_until_complete(_serve_until(venue, port, host, ready, limits, faults, stop, watch))
         except Exception as error:  # noqa: BLE001
             # Whatever ended the server is raised again on the thread that waits for it.
             state["error"] = error
@@ -105,8 +110,9 @@ async def _serve_until(
     limits: Limits | None,
     faults: FaultPlan | None,
     stop: asyncio.Event | None,
+    watch: Watch | None = None,
 ) -> None:
-    shared = _Connections(Api(venue, limits or Limits()), faults)
+    shared = _Connections(Api(venue, limits or Limits()), faults, watch)
     listening = _listen(host, port)
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -201,6 +207,8 @@ async def _exchange(shared: _Connections, reader: asyncio.StreamReader, writer: 
     shared.requests += 1
     answer = shared.api.answer(method, path, query, headers)
     fault = shared.faults(path, query, shared.requests) if shared.faults else None
+    if shared.watch is not None:
+        shared.watch(path, answer if fault is None else spoil(answer, fault))
     connection = headers.get("connection", "").lower()
     keep = connection != "close" if version == "HTTP/1.1" else connection == "keep-alive"
     if fault is not None:

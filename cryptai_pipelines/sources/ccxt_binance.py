@@ -21,6 +21,7 @@ from cryptai_pipelines.sources.binance_listings import listings, weight_limit
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Endpoint, Received, VenueLimits
 from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.kline_rows import kline_columns
+from cryptai_pipelines.sources.limit_ledger import LedgerOf, LimitLedger, ledger_key
 from cryptai_pipelines.sources.pagination import Answer, Questions, pages
 from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy
 from cryptai_pipelines.sources.source import BarSource
@@ -82,16 +83,21 @@ def open_binance(
     *,
     retry: RetryPolicy | None = None,
     timer: Timer | None = None,
+    ledger_of: LedgerOf | None = None,
 ) -> BarSource:
     """Binance spot at `base_url`, no key needed. Nothing is called yet; `BadInput` when the URL or the timeout is unusable.
 
     `request_timeout_s` bounds one HTTP call; `retry` bounds all tries of one question (default: three times that long).
-    Sources of one URL in one process share the weight budget and Retry-After, unless a `timer` of their own is given.
+    Who shares the weight budget and Retry-After: all that count in the ledger which `ledger_of` gives for this address; without
+    one the sources of one URL in this process, unless a `timer` of their own is given.
     """
     if not 0 < request_timeout_s < threading.TIMEOUT_MAX:
         raise BadInput(f"request timeout {request_timeout_s!r} is not accepted; expected a positive number of seconds")
     address = venue_address(NAME, base_url, "/api/v3")
-    limits = _new_limits(timer) if timer else _limits_of_process(address.api_url)
+    if ledger_of is not None:
+        limits = _new_limits(timer or Timer(), ledger_of(ledger_key(NAME, address.api_url)))
+    else:
+        limits = _new_limits(timer) if timer else _limits_of_process(address.api_url)
     policy = retry or RetryPolicy(total_s=3 * request_timeout_s)
     return BinanceSource(CcxtClient(address, request_timeout_s, clock, policy, timer or Timer(), limits))
 
@@ -106,8 +112,8 @@ def _limits_of_process(api_url: str) -> VenueLimits:
         return _limits.setdefault(api_url, _new_limits(Timer()))
 
 
-def _new_limits(timer: Timer) -> VenueLimits:
-    return VenueLimits(WeightBudget(DEFAULT_WEIGHT_LIMIT, timer), RetryAfterGate(NAME, timer))
+def _new_limits(timer: Timer, ledger: LimitLedger | None = None) -> VenueLimits:
+    return VenueLimits(WeightBudget(DEFAULT_WEIGHT_LIMIT, timer, ledger), RetryAfterGate(NAME, timer, ledger))
 
 
 def _questions(client: CcxtClient, symbol: str, timeframe: Timeframe) -> Questions:
