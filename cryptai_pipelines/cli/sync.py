@@ -48,8 +48,9 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
     from cryptai_pipelines.orchestration.listings import know_listing
     from cryptai_pipelines.orchestration.store import open_archive, open_store, open_venue
 
-    venue = open_venue(settings)
+    open_venue(settings)  # Calls nothing; a venue that cannot be is told before a server is started.
     with open_store(settings) as store:
+        venue = open_venue(settings, database=store.database)
         know_listing(store.database, venue, [one.symbol for one in series])
         with shown_progress() as on_progress:
             archive = open_archive(settings, store.database)

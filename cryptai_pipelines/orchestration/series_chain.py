@@ -70,7 +70,7 @@ def series_chain(
     scheduled = SCHEDULED_TAG in context.run.tags
     series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
     with store.open() as database:
-        source, settings, run_id = venue.open(), store.settings(), context.run.run_id
+        source, settings, run_id = venue.open(database), store.settings(), context.run.run_id
         archive = open_archive(settings, database)
         steps = chain_steps(
             database,
