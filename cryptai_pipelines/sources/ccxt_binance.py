@@ -58,6 +58,9 @@ class BinanceSource:
     def is_simulated(self) -> bool:
         return self.client.ask(_TIME, {}, _says_simulated)
 
+    def origin(self, timeframe: Timeframe) -> str:
+        return "rest"
+
     def symbols(self) -> list[Listing]:
         def read(received: Received) -> list[Listing]:
             simulated = _says_simulated(received)

@@ -19,6 +19,9 @@ class BarSource(Protocol):
     def is_simulated(self) -> bool:
         """Whether the venue says of itself that its market is made up. One light call."""
 
+    def origin(self, timeframe: Timeframe) -> str:
+        """`rest` when the venue serves this timeframe itself, `resampled` when its bars are made of shorter ones."""
+
     def symbols(self) -> list[Listing]:
         """Every symbol that the venue lists under a well-formed slug, in the venue's order."""
 

@@ -24,6 +24,7 @@ from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
+from cryptai_pipelines.storage import series_sources
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, take_series
 from cryptai_pipelines.strategy.parameters import StrategyParameters
@@ -103,7 +104,9 @@ def holding(database: Database, source: str, settings: Settings, run_id: str) ->
     """How a walk takes each series before it writes: a lease under the name of the run."""
 
     def hold(series: Series) -> AbstractContextManager[SeriesLease]:
-        return take_series(database, source, series, holder=run_id, lease_s=settings.lease_seconds)
+        # One name for all who write a series, whatever source they bring bars from.
+        name = series_sources.primary_source(database, series, otherwise=source)
+        return take_series(database, name, series, holder=run_id, lease_s=settings.lease_seconds)
 
     return hold
 
