@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="A PostgreSQL >= 15 of yours; unset starts the embedded one")
     exchange: str = Field("binance", description="The venue that bars are fetched from")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
+    udf_url: str | None = Field(None, description="Base URL of a TradingView UDF server, for an exchange named `udf:NAME`")
+    webhook_secret: SecretStr | None = Field(None, description="Secret in the path of the alert webhook, 16 characters or more")
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(("BTC-USDT",), description="Symbols on the grid, comma separated")
     timeframes: Annotated[tuple[str, ...], NoDecode] = Field(("1h",), description="Timeframes kept up to date by the schedule")
     grace_seconds: float = Field(10.0, ge=0, description="How long after its close a bar may still change and is left alone")

@@ -32,7 +32,7 @@ from cryptai_pipelines.sources.file_rows import RowReading, plain_symbol, wire_r
 from cryptai_pipelines.sources.file_tables import OpenTable, open_table
 from cryptai_pipelines.sources.file_times import TimeReading, check_reading
 
-PAGE_ROWS = 50_000
+PAGE_ROWS = 10_000
 MOST_ROWS = 20_000_000
 """More than 38 years of 1m bars; a larger file is not one series."""
 
