@@ -110,16 +110,16 @@ def _tell_findings(told: dict[str, Any], dry_run: bool) -> None:
     found = told["recognised"]
     columns = ", ".join(f"{field} = {name!r}" for field, name in found["columns"].items())
     lines = [
-        f"{found['file']}: {found['kind']}, {found['order']}, {found['rows']:,} rows from {found['first']} to {found['last']}",
+        f"{found['file']}: {found['kind']}, {found['rows']:,} rows, {found['order']}",
         f"  columns     {columns}",
         f"  not read    {', '.join(map(repr, found['ignored'])) or 'none'}",
-        f"  times       {', '.join(found['times'])}; without an offset they would be of {found['zone']}",
+        f"  times       {', '.join(found['times'])}",
         f"  duplicates  {found['repeated']:,} the same, {found['conflicting']:,} conflicting{_conflicts(found)}",
         f"  off grid    {found['off_grid']:,}",
         f"  unfinished  {_unfinished(found)}",
         *(f"  note        {note}" for note in found["notes"]),
-        f"  bars        {found['bars']:,} for {told['symbol']} {told['timeframe']} as {told['source']}"
-        + (" (dry run: nothing is stored)" if dry_run else ""),
+        f"  bars        {found['bars']:,} from {found['first']} to {found['last']}",
+        f"  goes to     {told['symbol']} {told['timeframe']} as {told['source']}{' (dry run: nothing is stored)' * dry_run}",
     ]
     for line in lines:
         typer.echo(line)

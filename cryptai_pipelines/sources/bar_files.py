@@ -243,6 +243,8 @@ def _notes(recognised: Recognised, reading: RowReading, options: FileOptions) ->
         )
     if SYMBOL in recognised.columns and reading.symbol and not _same_symbol(reading.symbol, options.series.symbol):
         notes.append(f"the file names its symbol {reading.symbol!r}, and --symbol says {options.series.symbol}")
+    if "local time of UTC" in reading.times.met:
+        notes.append("times without an offset are read as UTC; --tz names another zone")
     if "date" in reading.times.met and reading.times.dates_are_utc and options.zone != "UTC":
         notes.append("dates without a time are taken for days of UTC")
     return tuple(notes)

@@ -18,8 +18,9 @@ _SEED_FIELDS = 6
 
 
 def is_export(header: Sequence[str]) -> bool:
-    """Whether a header row is that of a chart export."""
-    return tuple(name.strip() for name in header[:5]) == _EXPORT_COLUMNS
+    """Whether a header row is that of a chart export. It writes `Volume` with a capital; with a small letter the file is of
+    somebody else, who may have had only finished bars."""
+    return tuple(name.strip() for name in header[:5]) == _EXPORT_COLUMNS and "volume" not in header
 
 
 def is_seed(first_row: Sequence[str]) -> bool:
