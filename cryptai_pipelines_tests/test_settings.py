@@ -18,7 +18,7 @@ def test_every_setting_is_in_the_readme_with_its_default():
     table = (REPOSITORY / "README.md").read_text()
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = "unset" if default is None else ",".join(default) if isinstance(default, tuple) else default
+        shown = "unset" if default in (None, ()) else ",".join(default) if isinstance(default, tuple) else default
         assert f"| `CRYPTAI_{name.upper()}` | `{shown}` | {field.description} |" in table
 
 
@@ -40,6 +40,8 @@ def test_lists_and_dotenv_are_read(monkeypatch, tmp_path):
         ("CRYPTAI_STOP_LOSS", "1.5"),
         ("CRYPTAI_FEE_RATE", "nan"),
         ("CRYPTAI_FETCH_THREADS", "0"),
+        ("CRYPTAI_FILL", "interpolate"),
+        ("CRYPTAI_FILL", "zero"),
     ],
 )
 def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, value):

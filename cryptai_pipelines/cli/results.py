@@ -18,7 +18,7 @@ from cryptai_pipelines.storage import backtests, coverage, quality_log, symbols
 from cryptai_pipelines.storage.database import Database
 
 _PERCENT = ("total_return", "optimistic_total_return", "buy_and_hold_return", "cagr", "volatility", "max_drawdown", "var_95")
-_SHARES = ("win_rate", "exposure", "ambiguous_share")
+_SHARES = ("win_rate", "exposure", "ambiguous_share", "filled_share")
 
 
 def stored_series(database: Database, venue: str, series: Series) -> dict[str, Any]:

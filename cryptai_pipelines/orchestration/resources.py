@@ -41,6 +41,12 @@ class VenueResource(dg.ConfigurableResource):
 
         return open_venue(self.settings())
 
+    def open_secondaries(self) -> list[BarSource]:
+        """Clients of the venues of `CRYPTAI_SECONDARY`, in their order."""
+        from cryptai_pipelines.orchestration.store import open_secondaries
+
+        return open_secondaries(self.settings())
+
     def settings(self) -> Settings:
         """The settings of this process."""
         return settings()

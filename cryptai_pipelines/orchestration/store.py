@@ -84,13 +84,20 @@ def _refuse_full_disk(settings: Settings, error: Exception) -> None:
         raise CryptaiError(f"the disk of {settings.home} is full ({left >> 20} MiB left); free some of it: {reason}") from error
 
 
-def open_venue(settings: Settings, clock: Clock | None = None) -> BarSource:
-    """A client of the venue the settings name. Makes no call yet."""
+def open_venue(settings: Settings, clock: Clock | None = None, exchange: str | None = None) -> BarSource:
+    """A client of the venue the settings name, or of `exchange`. Makes no call yet."""
     from cryptai_pipelines.sources.catalog import open_source
 
     return open_source(
-        settings.exchange,
-        binance_url=settings.binance_url,
+        exchange or settings.exchange,
+        base_urls=settings.base_urls,
         request_timeout_s=settings.request_timeout_seconds,
         clock=clock or SystemClock(),
     )
+
+
+def open_secondaries(settings: Settings, clock: Clock | None = None) -> list[BarSource]:
+    """Clients of the venues of `CRYPTAI_SECONDARY`, in their order. Makes no call yet."""
+    from cryptai_pipelines.orchestration.doors import parse_secondaries
+
+    return [open_venue(settings, clock, one.exchange) for one in parse_secondaries(settings)]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, OHLCV, Columns, index_ms, ts_index
+from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.timeframe import Timeframe
 
@@ -66,6 +67,15 @@ def interpolated(bars: pd.DataFrame, timeframe: Timeframe) -> pd.DataFrame:
     for name, value in (*values.items(), ("volume", 0.0), ("is_filled", True), ("origin", INTERPOLATED)):
         result.loc[at, name] = value
     return result.astype({"is_filled": bool})
+
+
+def refuse_interpolated(bars: pd.DataFrame) -> None:
+    """`BadArgument` when `bars` has a row whose `origin` is `interpolated`: it was made from a bar that comes after it."""
+    if "origin" in bars.columns and (bars["origin"] == INTERPOLATED).any():
+        first = bars.index[(bars["origin"] == INTERPOLATED).to_numpy()][0]
+        raise BadArgument(
+            f"the bar at {first.isoformat()} is interpolated from a later one; accepted: bars without, or with carried, fills"
+        )
 
 
 def _flagged(bars: pd.DataFrame) -> pd.DataFrame:

@@ -14,28 +14,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from cryptai_pipelines.market.bars import (
-    OHLCV,
-    WIRE_DTYPES,
-    Columns,
-    bars_frame,
-    concat_columns,
-    empty_columns,
-    index_ms,
-    take_rows,
-)
 from cryptai_pipelines.market.clock import Clock
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Listing, Page
-from cryptai_pipelines.market.resampling import resample
 from cryptai_pipelines.market.series import is_slug
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources import udf_rows
 from cryptai_pipelines.sources.errors import Malformed, Permanent
 from cryptai_pipelines.sources.pagination import Answer, Questions, pages
+from cryptai_pipelines.sources.resampled_pages import resampled_pages, span_of_parts
 from cryptai_pipelines.sources.retry import RetryPolicy
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.sources.timer import Timer
@@ -43,10 +31,12 @@ from cryptai_pipelines.sources.udf_http import NotFound, Received, UdfHttp
 from cryptai_pipelines.sources.udf_rows import History, ServerConfig
 from cryptai_pipelines.sources.venue_address import venue_address
 
-PREFIX = "udf:"
+UDF_PREFIX = "udf:"
 PAGE_BARS = 1000
 _NAME = re.compile(r"udf:[a-z0-9_.-]{1,40}")
 _SEARCH_LIMIT = 1000
+# Weeks are made of days, so that they begin on Monday whatever the server thinks.
+_BASES = {Timeframe.W1: Timeframe.D1}
 # The protocol names a pair in one word and does not say where its quote begins.
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "DAI", "USD", "EUR", "GBP", "JPY", "KRW", "TRY", "BRL", "BTC", "ETH", "BNB")
 
@@ -71,6 +61,10 @@ class UdfSource:
     def is_simulated(self) -> bool:
         return self.http.ask("config", {}, _says_simulated)
 
+    def origin(self, timeframe: Timeframe) -> str:
+        """`udf`, and `resampled` for weeks."""
+        return "resampled" if timeframe in _BASES else "udf"
+
     def symbols(self) -> list[Listing]:
         """What a search for everything finds, as far as base and quote can be told from the name; the protocol has no list."""
         simulated = self.is_simulated()
@@ -93,12 +87,13 @@ class UdfSource:
         if within.start_ms == within.end_ms:
             return
         ticker, offered = self._ticker(symbol)
-        asked, resolution = udf_rows.served_resolution(timeframe, offered, self.name)
-        questions = _questions(self.http, {"symbol": ticker, "resolution": resolution}, asked)
-        if asked is timeframe:
+        base = _BASES.get(timeframe, timeframe)
+        resolution = udf_rows.served_resolution(base, offered, self.name)
+        questions = _questions(self.http, {"symbol": ticker, "resolution": resolution}, base)
+        if base is timeframe:
             yield from _windows(questions, timeframe, within)
         else:
-            yield from _resampled(questions, asked, timeframe, within)
+            yield from resampled_pages(_windows(questions, base, span_of_parts(timeframe, within)), base, timeframe, within)
 
     def _of_server(self) -> ServerConfig:
         with self._lock:
@@ -148,7 +143,7 @@ class UdfSource:
 
 def open_udf(
     name: str,
-    base_url: str,
+    base_url: str | None,
     request_timeout_s: float,
     clock: Clock,
     *,
@@ -159,6 +154,8 @@ def open_udf(
     or the timeout is unusable. `retry` bounds all tries of one question (default: three times `request_timeout_s`)."""
     if not _NAME.fullmatch(name):
         raise BadInput(f"source {name!r} is not accepted; expected udf:NAME, NAME of 1 to 40 of a-z 0-9 _ . -")
+    if not base_url:
+        raise BadInput(f"exchange {name} has no address; accepted: its base URL in CRYPTAI_UDF_URL")
     if not 0 < request_timeout_s < threading.TIMEOUT_MAX:
         raise BadInput(f"request timeout {request_timeout_s!r} is not accepted; expected a positive number of seconds")
     policy = retry or RetryPolicy(total_s=3 * request_timeout_s)
@@ -228,35 +225,6 @@ def _first_with_bars(questions: Questions, cuts: list[int]) -> int:
         else:
             high = middle
     return low
-
-
-def _resampled(questions: Questions, source: Timeframe, target: Timeframe, within: Interval) -> Iterator[Page]:
-    """Bars of `target` that open in `within`, made of the bars of `source` in all of their time. A page is handed on up to the
-    last whole bar of `target` in it."""
-    start, left = within.start_ms, empty_columns()
-    parts = Interval(target.ceil(within.start_ms), target.ceil(within.end_ms))
-    if parts.start_ms >= parts.end_ms:
-        parts = Interval(target.floor(within.start_ms), target.floor(within.start_ms) + target.ms)
-    for page in _windows(questions, source, parts):
-        rows = concat_columns([left, page.rows])
-        until = parts.end_ms if page.asked.end_ms >= parts.end_ms else target.floor(page.asked.end_ms)
-        whole = rows["ts"] < until
-        left = take_rows(rows, ~whole)
-        end = min(until, within.end_ms) if until < parts.end_ms else within.end_ms
-        if end > start:
-            made = _longer(take_rows(rows, whole), source, target)
-            inside = (made["ts"] >= within.start_ms) & (made["ts"] < within.end_ms)
-            yield Page(take_rows(made, inside), Interval(start, end), page.url, page.sha256, page.fetched_at_ms)
-            start = end
-
-
-def _longer(rows: Columns, source: Timeframe, target: Timeframe) -> Columns:
-    frame = resample(bars_frame(rows), source, target)
-    made: Columns = {name: np.zeros(len(frame), dtype=dtype) for name, dtype in WIRE_DTYPES.items()}
-    made["ts"] = index_ms(frame.index)
-    for name in OHLCV:
-        made[name] = frame[name].to_numpy()
-    return made
 
 
 def _slug(name: str) -> str:

@@ -81,19 +81,12 @@ def known_symbol(parsed: Any) -> dict[str, Any] | None:
     return parsed
 
 
-def spelling(timeframe: Timeframe, offered: tuple[str, ...]) -> str | None:
-    """How the server spells a timeframe; None when it does not offer it."""
-    return next((name for name in _SPELLINGS[timeframe] if name in offered), None)
-
-
-def served_resolution(timeframe: Timeframe, offered: tuple[str, ...], server: str) -> tuple[Timeframe, str]:
-    """The timeframe that the server is asked for and how it spells it: days for weeks wherever it has days, so that weeks begin
-    on Monday. `Permanent` names the timeframe and what the server offers."""
-    asked = Timeframe.D1 if timeframe is Timeframe.W1 and spelling(Timeframe.D1, offered) else timeframe
-    name = spelling(asked, offered)
+def served_resolution(timeframe: Timeframe, offered: tuple[str, ...], server: str) -> str:
+    """How the server spells a timeframe. `Permanent` names the timeframe and what the server offers when it is not among it."""
+    name = next((name for name in _SPELLINGS[timeframe] if name in offered), None)
     if name is None:
         raise Permanent(f"{server} offers no bars of {timeframe.code}; it offers: {' '.join(offered)[:200]}")
-    return asked, name
+    return name
 
 
 def _rows(parsed: dict[str, Any], times: list[int], within: Interval) -> Columns:

@@ -138,6 +138,16 @@ def read_filled_opens(cursor: Cursor, series: Series, within: Interval) -> np.nd
     return np.array([to_ms(ts) for (ts,) in cursor.fetchall()], dtype="int64")
 
 
+def count_filled(db: Database, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> int:
+    """How many filled bars are stored with `start_ms <= ts < end_ms`; of the whole series without bounds."""
+    rows = db.rows(
+        "SELECT count(*) FROM market_data WHERE symbol = %s AND timeframe = %s AND is_filled"
+        " AND ts >= coalesce(%s, '-infinity'::timestamptz) AND ts < coalesce(%s, 'infinity'::timestamptz)",
+        (*_keys(series).values(), to_datetime(start_ms), to_datetime(end_ms)),
+    )
+    return rows[0][0]
+
+
 def last_close_before(db: Database, series: Series, ts_ms: int) -> float | None:
     """The close of the last bar before `ts_ms`, None when there is none."""
     rows = db.rows(

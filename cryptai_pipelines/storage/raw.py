@@ -72,14 +72,19 @@ def _append_known(cursor: Cursor, values: dict[str, Value], count: int) -> Chang
 _READ = (
     f"SELECT ts, {', '.join(_VALUES)}, revision, fetch_id, known_at FROM raw_ohlcv"
     " WHERE source = $1 AND symbol = $2 AND timeframe = $3 AND ts >= $4::timestamptz AND ts < $5::timestamptz"
-    " ORDER BY ts, revision"
 )
 
 
-def read_current(db: Database, source: str, series: Series, start_ms: int, end_ms: int) -> Columns:
+def read_current(
+    db: Database, source: str, series: Series, start_ms: int, end_ms: int, known_at_ms: int | None = None
+) -> Columns:
     """The latest revision of every bar with `start_ms <= ts < end_ms`, ascending: `bars.WIRE_DTYPES` and `revision` (int16),
-    `fetch_id` (int64), `known_at` (int64, epoch ms)."""
-    table = db.read(_READ, (source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)))
+    `fetch_id` (int64), `known_at` (int64, epoch ms). With `known_at_ms` the latest that was received by then."""
+    parameters = [source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)]
+    known = "" if known_at_ms is None else " AND known_at <= $6::timestamptz"
+    table = db.read(
+        f"{_READ}{known} ORDER BY ts, revision", parameters if known_at_ms is None else [*parameters, iso(known_at_ms)]
+    )
     times = ("ts", "close_ts", "known_at")
     columns = {name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names}
     if not columns["revision"].any():
