@@ -37,7 +37,9 @@ def import_bars(
         str, typer.Option("--tz", metavar="ZONE", help="Zone of times without an offset, such as Asia/Seoul.")
     ] = "UTC",
     time_unit: Annotated[str, typer.Option(metavar="UNIT", help="Of epoch times: s ms us, or auto, row by row.")] = "auto",
-    rank: Annotated[Rank, typer.Option(help="Believed before all other sources of the series, or after them.")] = Rank.LAST,
+    rank: Annotated[
+        Rank, typer.Option(help="Believed before all other sources of the series, the exchange too, or after them.")
+    ] = Rank.LAST,
     keep_last: Annotated[bool, typer.Option(help="Keep the last bar of a TradingView export, which is unfinished.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what is recognised; store nothing.")] = False,
     json: JsonOption = False,
@@ -82,19 +84,20 @@ def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank
     from cryptai_pipelines.cli.selection import run_name
     from cryptai_pipelines.orchestration.chain.import_file import import_file
     from cryptai_pipelines.orchestration.chain.steps import holding
-    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.orchestration.store import open_store, open_venue
     from cryptai_pipelines.storage.series_sources import read_sources
 
-    run_id = run_name("import")
+    run_id, venue = run_name("import"), open_venue(settings)
     with open_store(settings) as store, shown_progress() as on_progress:
         imported = import_file(
             store.database,
-            holding(store.database, source, settings, run_id),
+            holding(store.database, venue.name, settings, run_id),
             series,
             source,
             file,
             run_id=run_id,
             as_primary=rank is Rank.PRIMARY,
+            behind=(venue.name, venue.origin(series.timeframe)),
             on_progress=on_progress,
         )
         return {

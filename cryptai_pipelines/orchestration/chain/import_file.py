@@ -10,10 +10,12 @@ from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import validated_bars
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
-from cryptai_pipelines.orchestration.chain.receive import Received, receive_pages
+from cryptai_pipelines.orchestration.chain.receive import Received, receive_pages, register
 from cryptai_pipelines.orchestration.chain.walk import Hold
 from cryptai_pipelines.sources.bar_files import BarFile
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.storage.series_sources import read_sources
 
 ORIGIN = "csv"
 PREFIX = "file:"
@@ -37,12 +39,16 @@ def import_file(
     *,
     run_id: str,
     as_primary: bool = False,
+    behind: tuple[str, str] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Imported:
     """Store the bars of `file` under `source` and bring the series up to date. Importing the same file again writes nothing; a
     bar that another file of this source has differently becomes a revision. `as_primary`: believed before all other sources;
-    otherwise after those that the series has."""
+    otherwise after those that the series has, and in a series that has none after `behind` (a source and its origin), from
+    which bars are to come later: whoever is first would be the primary, and no venue may feed a series that has another."""
     with hold(series) as lease:
+        if behind is not None and not as_primary:
+            _give_primary(database, lease, *behind)
         received = receive_pages(
             database,
             lease,
@@ -55,6 +61,13 @@ def import_file(
             on_progress=on_progress,
         )
         return Imported(received, validated_bars.bring_up_to_date(database, lease, on_progress=on_progress))
+
+
+def _give_primary(database: Database, lease: SeriesLease, source: str, origin: str) -> None:
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        if not read_sources(cursor, lease.series):
+            register(cursor, lease.series, source, origin)
 
 
 def file_source(name: str | None, file_name: str) -> str:
