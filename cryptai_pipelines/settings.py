@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
     udf_url: str | None = Field(None, description="Base URL of a TradingView UDF server, for an exchange named `udf:NAME`")
     webhook_secret: SecretStr | None = Field(None, description="Secret in the path of the alert webhook, 16 characters or more")
+    archive_url: str | None = Field(
+        "https://data.binance.vision", description="Base URL of the Binance public archive of bars; `off` uses none"
+    )
     venue_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Base URLs of venues that are called elsewhere, as `venue=URL`, comma separated"
     )
@@ -54,6 +57,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("archive_url", mode="before")
+    @classmethod
+    def _switch_off(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
     @field_validator("symbols")
     @classmethod

@@ -27,8 +27,8 @@ _LISTED, _KEPT, _OTHERS = "configured_symbols_are_listed", "kept_symbols_are_lis
     ],
 )
 def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: VenueResource) -> dg.MaterializeResult:
-    """Every symbol that the venues list, with tick, lot and status. Configured ones join the grid; none ever leaves it: one that
-    is delisted or renamed is flagged, and its history stays."""
+    """Every symbol that the venues list, with tick, lot and status. Configured ones join the grid; none ever leaves it: one
+    that is delisted or renamed is flagged, and its history stays."""
     from cryptai_pipelines.orchestration.listings import store_listing, store_other_listings
     from cryptai_pipelines.storage.symbols import read_missing
 

@@ -113,7 +113,7 @@ def test_an_imported_history_is_carried_on_by_the_exchange(
     longer.drop(index=longer.index[10:20]).to_parquet(recorded, index=False)
     now_ms = int(longer["ts"].iloc[-1].timestamp() * 1000) + 3_660_000
     with running(open_recorded(recorded.parent.parent, FixedClock(now_ms))) as venue:
-        store = {"CRYPTAI_DATABASE_URL": url, "CRYPTAI_BINANCE_URL": venue, "CRYPTAI_ARCHIVE": "false"}
+        store = {"CRYPTAI_DATABASE_URL": url, "CRYPTAI_BINANCE_URL": venue, "CRYPTAI_ARCHIVE_URL": "off"}
         ended = invoke("sync", "BTC-USDT", "-t", "1h", "--json", **store)
     assert ended.code == 0, ended.err
     stored = _stored(database)
