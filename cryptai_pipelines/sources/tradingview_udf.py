@@ -175,15 +175,20 @@ def _questions(http: UdfHttp, series: dict[str, str], timeframe: Timeframe) -> Q
         return http.ask("history", {**series, **asked}, read)
 
     def bars_within(span: Interval) -> Answer:
-        found, received = ask(span, min(max(1, timeframe.count(*span)), PAGE_BARS))
-        opens = found.rows["ts"]
-        if len(opens) and timeframe.ceil(span.start_ms) < opens[0]:
+        end_ms = span.end_ms
+        while True:
+            part = Interval(span.start_ms, end_ms)
+            found, received = ask(part, min(max(1, timeframe.count(*part)), PAGE_BARS))
+            first = int(found.rows["ts"][0]) if len(found.rows["ts"]) else None
+            if first is None or first <= timeframe.ceil(span.start_ms) or not lies_before(first, span.start_ms):
+                proof = hashlib.sha256(received.body).hexdigest()
+                return Answer(found.rows, end_ms < span.end_ms, received.url, proof, received.fetched_at_ms)
             # A server that gives fewer bars than asked for gives the newest; the older ones come first here.
-            before = last_open_before(int(opens[0]))
-            if before is not None and before >= span.start_ms:
-                older = bars_within(Interval(span.start_ms, int(opens[0])))
-                return Answer(older.rows, True, older.url, older.sha256, older.fetched_at_ms)
-        return Answer(found.rows, False, received.url, hashlib.sha256(received.body).hexdigest(), received.fetched_at_ms)
+            end_ms = first
+
+    def lies_before(end_ms: int, start_ms: int) -> bool:
+        before = last_open_before(end_ms)
+        return before is not None and before >= start_ms
 
     def last_open_before(end_ms: int) -> int | None:
         for start in (max(0, end_ms - page_ms), 0):
