@@ -31,6 +31,13 @@ class Settings(BaseSettings):
     )
     fill: str = Field("carry_forward", description="What is done with gaps that no source can close: `carry_forward` or `none`")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
+    udf_url: str | None = Field(None, description="Base URL of a TradingView UDF server, for an exchange named `udf:NAME`")
+    webhook_secret: SecretStr | None = Field(None, description="Secret in the path of the alert webhook, 16 characters or more")
+    archive_url: str | None = Field(
+        "https://data.binance.vision",
+        description="Base URL of Binance's public archive of bars; `off` uses none, and so does another `CRYPTAI_BINANCE_URL`"
+        " unless this is set, too",
+    )
     venue_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Base URLs of venues that are called elsewhere, as `venue=URL`, comma separated"
     )
@@ -52,6 +59,11 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("archive_url", mode="before")
+    @classmethod
+    def _switch_off(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
     @field_validator("symbols")
     @classmethod
@@ -90,10 +102,20 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def archive(self) -> str | None:
+        """The base URL of the archive that belongs to the venue; None when there is none. A venue that only looks like Binance,
+        such as a replay, has bars of its own: the real archive is not mixed with them."""
+        replaced = self.binance_url != type(self).model_fields["binance_url"].default
+        if self.exchange != "binance" or (replaced and "archive_url" not in self.model_fields_set):
+            return None
+        return self.archive_url
+
+    @property
     def base_urls(self) -> dict[str, str]:
-        """The base URL of every venue that is called elsewhere than where it is, and Binance's."""
+        """The base URL of every venue that is called elsewhere than where it is, Binance's, and that of UDF."""
         elsewhere = (entry.partition("=") for entry in self.venue_urls)
-        return {"binance": self.binance_url} | {name.strip().lower(): url.strip() for name, _, url in elsewhere}
+        udf = {"udf": self.udf_url} if self.udf_url else {}
+        return {"binance": self.binance_url} | udf | {name.strip().lower(): url.strip() for name, _, url in elsewhere}
 
     @property
     def series(self) -> tuple[Series, ...]:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.orchestration.catalog import OWNERS
+from cryptai_pipelines.orchestration.metadata import price_schema
 from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
 
 _PRICED = "configured_symbols_have_a_price"
@@ -15,7 +16,7 @@ _PRICED = "configured_symbols_have_a_price"
     owners=list(OWNERS),
     kinds={"python", "postgres", "ccxt"},
     code_version="1",
-    metadata={"dagster/table_name": "latest_prices"},
+    metadata={"dagster/table_name": "latest_prices", "dagster/column_schema": price_schema()},
     check_specs=[
         dg.AssetCheckSpec(_PRICED, asset="latest_prices", description="The venue gives a price for every configured symbol.")
     ],
@@ -24,9 +25,10 @@ def latest_prices(store: StoreResource, venue: VenueResource) -> dg.MaterializeR
     """What every active symbol last traded at. One row per symbol, renewed; bars are in `market_data`."""
     from cryptai_pipelines.storage.latest_prices import upsert_prices
 
-    prices = venue.open().last_prices()
-    with store.open() as database, database.transaction() as cursor:
-        written = upsert_prices(cursor, prices)
+    with store.open() as database:
+        prices = venue.open(database).last_prices()
+        with database.transaction() as cursor:
+            written = upsert_prices(cursor, prices)
     priced = {price.symbol: price.price for price in prices}
     configured = venue.settings().symbols
     missing = [symbol for symbol in configured if symbol not in priced]

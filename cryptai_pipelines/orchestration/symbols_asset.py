@@ -27,15 +27,15 @@ _LISTED, _KEPT, _OTHERS = "configured_symbols_are_listed", "kept_symbols_are_lis
     ],
 )
 def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: VenueResource) -> dg.MaterializeResult:
-    """Every symbol that the venues list, with tick, lot and status. Configured ones join the grid; none ever leaves it: one that
-    is delisted or renamed is flagged, and its history stays."""
+    """Every symbol that the venues list, with tick, lot and status. Configured ones join the grid; none ever leaves it: one
+    that is delisted or renamed is flagged, and its history stays."""
     from cryptai_pipelines.orchestration.listings import store_listing, store_other_listings
     from cryptai_pipelines.storage.symbols import read_missing
 
-    primary = venue.open()
     with store.open() as database:
+        primary = venue.open(database)
         stored = store_listing(database, primary)
-        others = store_other_listings(database, venue.open_secondaries())
+        others = store_other_listings(database, venue.open_secondaries(database))
         missing = read_missing(database, primary.name)
     listed = {listing.symbol for listing in stored.listings}
     configured = venue.settings().symbols

@@ -116,6 +116,18 @@ def window_start(db: Database, series: Series, before_ms: int, bars: int, *, fil
     return before_ms if start is None else start
 
 
+def window_end(source: Cursor | Database, series: Series, from_ms: int, bars: int) -> int | None:
+    """Open time (epoch ms) of the `bars`-th existing bar (1 for the first) at or after `from_ms`; None when there are fewer."""
+    statement = "SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts >= %s ORDER BY ts OFFSET %s LIMIT 1"
+    parameters = (*_keys(series).values(), to_datetime(from_ms), bars - 1)
+    if isinstance(source, Database):
+        rows = source.rows(statement, parameters)
+    else:
+        source.execute(statement, parameters)
+        rows = source.fetchall()
+    return to_ms(rows[0][0]) if rows else None
+
+
 def read_opens(db: Database, series: Series, start_ms: int, end_ms: int, *, filled: bool = True) -> np.ndarray:
     """Open times (int64 epoch ms, ascending) of the bars with `start_ms <= ts < end_ms`; without `filled` only of bars that a
     source has given."""

@@ -112,8 +112,9 @@ def store_pages(
     asked: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
-    """Append `pages`, `PAGES_PER_COMMIT` of them a transaction, adding what was stored to `received` as it is committed."""
-    for batch in batches(pages, PAGES_PER_COMMIT):
+    """Append `pages`, `PAGES_PER_COMMIT` or `ROWS_PER_COMMIT` a transaction, adding what was stored to `received` as it is
+    committed."""
+    for batch in batches(pages, PAGES_PER_COMMIT, lambda page: row_count(page.rows), ROWS_PER_COMMIT):
         _store(database, lease, source, sync_id, batch, received)
         if asked is not None:
             # A whole history is asked for from 1970 on; progress counts from the first bar there is.
