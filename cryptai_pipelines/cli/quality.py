@@ -32,9 +32,10 @@ def quality(
     from cryptai_pipelines.cli.selection import stored_series
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.sources.catalog import known_venue
 
     settings = load_settings()
-    venue = exchange or settings.exchange
+    venue = known_venue(exchange or settings.exchange).name
     with open_store(settings) as store:
         chosen = stored_series(store.database, symbols, timeframe)
         found = _assessed(store.database, venue, chosen, assess)

@@ -266,16 +266,15 @@ def scan(
     """
     found: dict[str, list[SeriesFinding]] = {rule.name: [] for rule in rules}
     open_runs: dict[str, Run] = {}
-    timeframe = None
+    last = None
     for view, fresh in blocks:
-        timeframe = view.timeframe
+        last = view
         for rule in rules:
             closed = _read_block(rule, _limits(rule, limits), view, fresh, open_runs)
             found[rule.name] += _findings(rule, _limits(rule, limits), closed, view)
-    for rule in rules:
-        if rule.name in open_runs and timeframe is not None:
-            closed = [open_runs[rule.name]]
-            found[rule.name] += _findings(rule, _limits(rule, limits), closed, view)
+    for rule in rules if last is not None else ():
+        closed = [open_runs[rule.name]] if rule.name in open_runs else []
+        found[rule.name] += _findings(rule, _limits(rule, limits), closed, last)
     return [finding for rule in rules for finding in found[rule.name]]
 
 

@@ -88,6 +88,8 @@ def test_quality_tells_months_findings_quarantine_outages_and_syncs(invoke: Invo
 
 
 def test_what_is_not_stored_or_not_known_is_named(invoke: Invoke, filled_store: str) -> None:
+    ended = invoke("quality", "--exchange", "mtgox", CRYPTAI_DATABASE_URL=filled_store)
+    assert ended.code == 2 and "exchange 'mtgox' is not known; accepted: binance" in ended.err
     for command in ("gaps", "quality"):
         ended = invoke(command, "DOGE-USDT", CRYPTAI_DATABASE_URL=filled_store)
         assert (ended.code, ended.err) == (2, "cryptai: nothing is stored of DOGE-USDT; `cryptai sync` fetches bars\n")
