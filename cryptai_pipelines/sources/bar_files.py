@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,8 +110,11 @@ class BarFile:
 
 
 @contextmanager
-def open_bar_file(path: Path, options: FileOptions, now_ms: int) -> Iterator[BarFile]:
+def open_bar_file(
+    path: Path, options: FileOptions, now_ms: int, on_rows: Callable[[int], None] = lambda _: None
+) -> Iterator[BarFile]:
     """Read `path` whole and hold its bars ready for the time of the block. `now_ms`: by this clock a bar has closed or not.
+    `on_rows` is told how many rows were read so far.
 
     `BadInput` in one line naming the file, and where there is one the line and the value: for a format, a column, a time, or a
     spacing of bars that cannot be, and for a file without a single closed bar.
@@ -121,7 +124,7 @@ def open_bar_file(path: Path, options: FileOptions, now_ms: int) -> Iterator[Bar
     with open_table(path) as table, tempfile.TemporaryFile() as spill:
         recognised = _recognised(table, options, path.name)
         rows = RowReading(path.name, recognised.columns, recognised.names, reading, table.place)
-        ts = _spill(table, rows, spill)
+        ts = _spill(table, rows, spill, on_rows)
         stored = np.memmap(spill, dtype=_ROW, mode="r", shape=(len(ts),))
         try:
             yield _bar_file(path, options, now_ms, recognised, rows, stored, ts)
@@ -138,7 +141,7 @@ def _recognised(table: OpenTable, options: FileOptions, name: str) -> Recognised
         raise BadInput(f"{name}: {error}") from None
 
 
-def _spill(table: OpenTable, reading: RowReading, spill: Any) -> np.ndarray:
+def _spill(table: OpenTable, reading: RowReading, spill: Any, on_rows: Callable[[int], None]) -> np.ndarray:
     """Write every row as a fixed-size record; their open times in the order of the file."""
     parts: list[np.ndarray] = []
     for chunk in table.chunks:
@@ -148,6 +151,7 @@ def _spill(table: OpenTable, reading: RowReading, spill: Any) -> np.ndarray:
             records[name] = columns[name]
         spill.write(records.tobytes())
         parts.append(columns["ts"])
+        on_rows(reading.rows)
         if reading.rows > MOST_ROWS:
             raise BadInput(f"{reading.file} has more than {MOST_ROWS:,} rows; accepted: one series, which is never that long")
     if not parts:

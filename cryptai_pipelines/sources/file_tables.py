@@ -208,6 +208,9 @@ def _batches(name: str, batches: Iterator[Any]) -> Iterator[Chunk]:
     while True:
         try:
             batch = next(batches, None)
+            if batch is not None:
+                # A damaged file may hold lengths and offsets that lead anywhere.
+                batch.validate(full=True)
         except (pa.ArrowException, OSError) as error:
             raise _corrupt(name, error) from None
         if batch is None:

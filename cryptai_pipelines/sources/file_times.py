@@ -65,6 +65,8 @@ def check_reading(reading: TimeReading) -> None:
 
 def texts_to_ms(texts: Sequence[str], reading: TimeReading) -> np.ndarray:
     """Epoch milliseconds (int64) of times as text; `reading.met` gains what they were. `UnreadableTime` for the first bad."""
+    if (numbers := _plain_numbers(texts)) is not None:
+        return numbers_to_ms(numbers, reading)
     ms = np.empty(len(texts), dtype="int64")
     naive = np.zeros(len(texts), dtype=bool)
     for row, text in enumerate(texts):
@@ -106,6 +108,17 @@ def zoned_to_ms(utc_ms: np.ndarray, reading: TimeReading) -> np.ndarray:
     """Checks times of a timestamp column that has a zone; they are epoch milliseconds already."""
     reading.met.add("timestamp with zone")
     return _within_reason(utc_ms, None)
+
+
+def _plain_numbers(texts: Sequence[str]) -> np.ndarray | None:
+    """Texts that are all whole epoch numbers, at once; None when one of them is something else, or could be."""
+    together = "".join(texts)
+    if not (together.isascii() and together.isdigit()) or min(map(len, texts)) < 9:
+        return None
+    try:
+        return np.array(texts, dtype="int64")
+    except (ValueError, OverflowError):
+        return None  # More digits than 64 bits hold; each is then read by itself.
 
 
 def _one(text: str, reading: TimeReading) -> tuple[int, bool]:

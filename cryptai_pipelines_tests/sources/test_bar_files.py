@@ -472,6 +472,33 @@ def test_what_cannot_be_read_is_one_line_saying_where(
     assert all(words in line for words in said), line
 
 
+_TEXT = (HEADER + GOOD + GOOD.replace("T00", "T01") + GOOD.replace("T00", "T02")).encode()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "feather"])
+def test_any_damage_is_read_or_refused(tmp_path: Path, suffix: str) -> None:
+    """Bytes changed, cut out and put in at random: bars, or one line; nothing else."""
+    whole, generator, outcomes = tmp_path / f"whole.{suffix}", random.Random(11), set()
+    frame = pd.DataFrame({"ts": pd.date_range("2021", periods=40, freq="h", tz="UTC"), **{name: 1.5 for name in OHLCV}})
+    whole.write_bytes(_TEXT) if suffix == "csv" else _typed(suffix, lambda ts: ts)(frame, tmp_path).rename(whole)
+    body, path = whole.read_bytes(), tmp_path / f"damaged.{suffix}"
+    for _ in range(400):
+        damaged = bytearray(body)
+        for _ in range(generator.randint(1, 4)):
+            at, length = generator.randrange(len(damaged)), generator.choice([0, 1, 1, 5])
+            put = bytes(generator.choice(b'0,9.\n"\x00\xff-T:Z;e') for _ in range(generator.choice([0, 1, 1, 3])))
+            damaged[at : at + length] = put
+        path.write_bytes(damaged)
+        try:
+            _read(path)
+        except BadInput as error:
+            assert "\n" not in str(error) and "damaged" in str(error)
+            outcomes.add("refused")
+        else:
+            outcomes.add("read")
+    assert "refused" in outcomes
+
+
 def test_a_missing_file_a_folder_and_a_null_time(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(BadInput, match="accepted"):

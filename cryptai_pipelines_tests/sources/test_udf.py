@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cryptai_pipelines
 from cryptai_pipelines.market.bars import OHLCV, Columns, bars_frame, concat_columns, index_ms
@@ -298,6 +300,22 @@ BROKEN: dict[str, Any] = {
 def test_a_broken_answer_is_malformed(parsed: Any) -> None:
     with pytest.raises(Malformed):
         history(parsed, WITHIN)
+
+
+_NUMBERS = st.integers(T0 - 7200, T1 + 7200) | st.integers() | st.floats() | st.none() | st.text(max_size=3) | st.booleans()
+_LISTS = st.lists(_NUMBERS, max_size=3) | _NUMBERS
+
+
+@given(st.dictionaries(st.sampled_from(["s", "t", "o", "h", "l", "c", "v", "nextTime", "errmsg"]), _LISTS), st.booleans())
+def test_any_answer_is_read_or_refused(parsed: dict[str, Any], ok: bool) -> None:
+    """Whatever comes, it is rows inside what was asked or an error of this room."""
+    try:
+        found = history({**parsed, "s": "ok"} if ok else parsed, WITHIN)
+    except SourceError:
+        return
+    ts = found.rows["ts"]
+    assert (np.diff(ts) > 0).all() and ((ts >= WITHIN.start_ms) & (ts < WITHIN.end_ms)).all()
+    assert {len(values) for values in found.rows.values()} == {len(ts)}
 
 
 def test_a_value_that_cannot_be_read_is_nan_and_what_is_left_out_is_told() -> None:
