@@ -499,6 +499,14 @@ def test_any_damage_is_read_or_refused(tmp_path: Path, suffix: str) -> None:
     assert "refused" in outcomes
 
 
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_a_column_whose_name_is_no_text(bars: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+    path = _typed(suffix, lambda ts: ts)(bars, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"volume", b"vol\xffme"))
+    with pytest.raises(BadInput, match="cannot be read"):
+        _read(path)
+
+
 def test_a_missing_file_a_folder_and_a_null_time(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(BadInput, match="accepted"):
