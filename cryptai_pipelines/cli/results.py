@@ -90,6 +90,7 @@ def _formatted(name: str, value: float | None) -> str:
 
 
 def print_table(table: Table) -> None:
+    """A table on stdout."""
     # Off a terminal nothing may be cut: whoever reads it may be a file.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)
