@@ -563,6 +563,42 @@ def test_the_unit_of_a_number_is_told_row_by_row(rows: list[tuple[int, int]]) ->
     assert numbers_to_ms(np.array(values, dtype="int64"), TimeReading()).tolist() == expected
 
 
+ANY_NUMBER = st.integers(-(2**63), 2**64 - 1) | st.builds(
+    lambda s, factor: s * factor, MOMENTS, st.sampled_from([1, 1000, 10**6, 10**9])
+)
+
+
+@given(
+    ANY_NUMBER,
+    st.sampled_from(["auto", "s", "ms", "us"]),
+    st.sampled_from(["i4", "u4", "i8", "u8", "f8"]),
+)
+def test_a_number_of_any_type_is_its_moment_or_an_error(value: int, unit: str, dtype: str) -> None:
+    """Against arithmetic that never runs over; a float is read to what it holds."""
+    kind = np.dtype(dtype)
+    if kind.kind != "f" and not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+        value = int(np.iinfo(kind).max) - abs(value) % 10**6
+    held = int(float(value)) if kind.kind == "f" else value
+    told = (
+        unit if unit != "auto" else next((n for n, top in (("s", 10**11), ("ms", 10**14), ("us", 10**17)) if held < top), "ns")
+    )
+    expected = held * 1000 if told == "s" else held // {"ms": 1, "us": 1000, "ns": 10**6}[told]
+    try:
+        read = numbers_to_ms(np.array([value]).astype(kind), TimeReading(unit=unit))[0]
+    except UnreadableTime:
+        assert not parse_time("1990-01-01") <= expected < parse_time("2100-01-01")
+    else:
+        assert read == expected
+
+
+@pytest.mark.parametrize("year", ["0001", "1989", "2100", "9999"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
+def test_a_local_time_far_away_is_an_error(year: str, zone: str) -> None:
+    with pytest.raises(UnreadableTime) as error:
+        texts_to_ms(["2021-01-01 00:00", f"{year}-06-01 00:00"], TimeReading(zone))
+    assert (error.value.row, error.value.value) == (1, f"{year}-06-01 00:00")
+
+
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_reads_back_as_it_was_written(value: float) -> None:
     assert texts_to_floats([repr(value), f" {value!r} "]).tolist() == [value, value]
