@@ -10,6 +10,7 @@ rows and 32 bytes per bar.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,6 +91,7 @@ class BarFile:
     rows: np.ndarray
     kept: np.ndarray
     fetched_at_ms: int
+    memory: mmap.mmap
 
     @property
     def span(self) -> Interval:
@@ -105,6 +107,7 @@ class BarFile:
             after = self.kept[at + PAGE_ROWS : at + PAGE_ROWS + 1]
             end = int(self.rows["ts"][after[0]]) if len(after) else self.span.end_ms
             columns = {name: np.ascontiguousarray(part[name]) for name in WIRE_DTYPES}
+            _let_go(self.memory)
             yield Page(columns, Interval(start, end), self.findings.file, self.findings.sha256, self.fetched_at_ms)
             start = end
 
@@ -125,11 +128,8 @@ def open_bar_file(
         recognised = _recognised(table, options, path.name)
         rows = RowReading(path.name, recognised.columns, recognised.names, reading, table.place)
         ts = _spill(table, rows, spill, on_rows)
-        stored = np.memmap(spill, dtype=_ROW, mode="r", shape=(len(ts),))
-        try:
-            yield _bar_file(path, options, now_ms, recognised, rows, stored, ts)
-        finally:
-            del stored
+        memory = mmap.mmap(spill.fileno(), 0, access=mmap.ACCESS_READ)
+        yield _bar_file(path, options, now_ms, recognised, rows, memory, ts)
 
 
 def _recognised(table: OpenTable, options: FileOptions, name: str) -> Recognised:
@@ -166,13 +166,14 @@ def _bar_file(
     now_ms: int,
     recognised: Recognised,
     reading: RowReading,
-    rows: np.ndarray,
+    memory: mmap.mmap,
     ts: np.ndarray,
 ) -> BarFile:
-    timeframe = options.series.timeframe
+    timeframe, rows = options.series.timeframe, np.frombuffer(memory, dtype=_ROW)
     order = np.argsort(ts, kind="stable")
     sorted_ts = ts[order]
     repeated, conflicts = _repeats(rows, order, sorted_ts)
+    _let_go(memory)
     kept = order[np.concatenate((sorted_ts[1:] != sorted_ts[:-1], [True]))]
     _check_spacing(ts[kept], timeframe, path.name)
     closed = int(np.searchsorted(ts[kept], now_ms - timeframe.ms, side="right"))
@@ -204,7 +205,12 @@ def _bar_file(
         last_dropped=dropped,
         notes=_notes(recognised, reading, options),
     )
-    return BarFile(findings, timeframe, rows, kept, now_ms)
+    return BarFile(findings, timeframe, rows, kept, now_ms, memory)
+
+
+def _let_go(memory: mmap.mmap) -> None:
+    """The records that were looked at need not stay in memory: they are in the temporary file."""
+    memory.madvise(mmap.MADV_DONTNEED)
 
 
 def _repeats(rows: np.ndarray, order: np.ndarray, sorted_ts: np.ndarray) -> tuple[int, np.ndarray]:
