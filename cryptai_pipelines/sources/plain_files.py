@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from cryptai_pipelines.market.clock import Clock
-from cryptai_pipelines.sources.binance_errors import one_line
 from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError, Transient
 from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, http_date_ms, retry_after_s
 from cryptai_pipelines.sources.timer import Timer
 from cryptai_pipelines.sources.venue_address import VenueAddress
+from cryptai_pipelines.sources.venue_errors import one_line
 
 if TYPE_CHECKING:
     from cryptai_pipelines.sources import deadline_http
