@@ -164,6 +164,14 @@ def test_a_file_that_is_not_believed_is_asked_for_twice_and_stops_no_other(kind:
         assert file.received_sha256 == hashlib.sha256(GOOD).hexdigest()
 
 
+def test_a_body_beyond_all_bounds_is_left_off(open_at: OpenArchive) -> None:
+    with fakes.serving(shelf_of_days(1)) as server:
+        archive = open_at(server.url)
+        found = walk(replace(archive, client=replace(archive.client, max_bytes=500)), START, START + DAY)
+    (file,) = found.files
+    assert file.status == "quarantined" and "larger than 500 bytes" in str(file.error) and file.received_sha256 is None
+
+
 def test_a_file_that_is_whole_at_the_second_look_is_loaded(open_at: OpenArchive) -> None:
     shelf, path = shelf_of_days(3), f"{ROOT}2024-05-02.zip"
     shelf.answers[path] = [http_answer(GOOD[:-60]), shelf.answers[path]]  # type: ignore[list-item]
