@@ -32,7 +32,9 @@ class Settings(BaseSettings):
     fill: str = Field("carry_forward", description="What is done with gaps that no source can close: `carry_forward` or `none`")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
     archive_url: str | None = Field(
-        "https://data.binance.vision", description="Base URL of the Binance public archive of bars; `off` uses none"
+        "https://data.binance.vision",
+        description="Base URL of Binance's public archive of bars; `off` uses none, and so does another `CRYPTAI_BINANCE_URL`"
+        " unless this is set, too",
     )
     venue_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Base URLs of venues that are called elsewhere, as `venue=URL`, comma separated"
@@ -96,6 +98,15 @@ class Settings(BaseSettings):
                     raise BadInput(f"{shown!r} is not of the form venue=URL, such as kraken=http://127.0.0.1:8900")
                 venue_address(known_venue(name).name, url, "")
         return value
+
+    @property
+    def archive(self) -> str | None:
+        """The base URL of the archive that belongs to the venue; None when there is none. A venue that only looks like Binance,
+        such as a replay, has bars of its own: the real archive is not mixed with them."""
+        replaced = self.binance_url != type(self).model_fields["binance_url"].default
+        if self.exchange != "binance" or (replaced and "archive_url" not in self.model_fields_set):
+            return None
+        return self.archive_url
 
     @property
     def base_urls(self) -> dict[str, str]:

@@ -25,9 +25,10 @@ def latest_prices(store: StoreResource, venue: VenueResource) -> dg.MaterializeR
     """What every active symbol last traded at. One row per symbol, renewed; bars are in `market_data`."""
     from cryptai_pipelines.storage.latest_prices import upsert_prices
 
-    prices = venue.open().last_prices()
-    with store.open() as database, database.transaction() as cursor:
-        written = upsert_prices(cursor, prices)
+    with store.open() as database:
+        prices = venue.open(database).last_prices()
+        with database.transaction() as cursor:
+            written = upsert_prices(cursor, prices)
     priced = {price.symbol: price.price for price in prices}
     configured = venue.settings().symbols
     missing = [symbol for symbol in configured if symbol not in priced]

@@ -32,10 +32,10 @@ def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: Venu
     from cryptai_pipelines.orchestration.listings import store_listing, store_other_listings
     from cryptai_pipelines.storage.symbols import read_missing
 
-    primary = venue.open()
     with store.open() as database:
+        primary = venue.open(database)
         stored = store_listing(database, primary)
-        others = store_other_listings(database, venue.open_secondaries())
+        others = store_other_listings(database, venue.open_secondaries(database))
         missing = read_missing(database, primary.name)
     listed = {listing.symbol for listing in stored.listings}
     configured = venue.settings().symbols

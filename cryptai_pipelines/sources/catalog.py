@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from cryptai_pipelines.market.clock import Clock
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.sources.ccxt_binance import BINANCE
-from cryptai_pipelines.sources.ccxt_client import VenueLimits
 from cryptai_pipelines.sources.ccxt_source import open_ccxt
+from cryptai_pipelines.sources.limit_ledger import LedgerOf
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.sources.venue import Venue
 from cryptai_pipelines.sources.venues.bitfinex import BITFINEX
@@ -31,14 +31,15 @@ def open_source(
     base_urls: Mapping[str, str],
     request_timeout_s: float,
     clock: Clock,
-    limits: VenueLimits | None = None,
+    ledger_of: LedgerOf | None = None,
 ) -> BarSource:
     """The source of `exchange`; nothing is called yet. `BadInput` for an unknown name lists the accepted ones.
 
-    `base_urls` holds the root URL of venues that are not called where they are; `limits` is what their callers share, by
-    default within this process.
+    `base_urls` holds the root URL of venues that are not called where they are; `ledger_of` says where a venue's weight
+    and silences are counted; None counts them for this process alone.
     """
-    return open_ccxt(known_venue(exchange), base_urls.get(exchange.strip().lower()), request_timeout_s, clock, limits=limits)
+    base_url = base_urls.get(exchange.strip().lower())
+    return open_ccxt(known_venue(exchange), base_url, request_timeout_s, clock, ledger_of=ledger_of)
 
 
 def known_venue(exchange: str) -> Venue:

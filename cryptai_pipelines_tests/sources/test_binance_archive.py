@@ -167,9 +167,9 @@ def test_a_file_that_is_not_believed_is_asked_for_twice_and_stops_no_other(kind:
 def test_a_body_beyond_all_bounds_is_left_off(open_at: OpenArchive) -> None:
     with fakes.serving(shelf_of_days(1)) as server:
         archive = open_at(server.url)
-        found = walk(replace(archive, client=replace(archive.client, max_bytes=500)), START, START + DAY)
+        found = walk(replace(archive, client=replace(archive.client, max_bytes=200)), START, START + DAY)
     (file,) = found.files
-    assert file.status == "quarantined" and "larger than 500 bytes" in str(file.error) and file.received_sha256 is None
+    assert file.status == "quarantined" and "larger than 200 bytes" in str(file.error) and file.received_sha256 is None
 
 
 def test_a_file_that_is_whole_at_the_second_look_is_loaded(open_at: OpenArchive) -> None:

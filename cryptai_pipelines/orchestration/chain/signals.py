@@ -43,8 +43,8 @@ def bring_up_to_date(
         return signals.assign(**{FILLED_SHARE: indicators[FILLED_SHARE].reindex(signals.index)})
 
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
-    keys = {"strategy": strategy.name}
-    return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, block, on_progress)
+    keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(series.timeframe)
+    return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress)
 
 
 def read_inputs(

@@ -42,4 +42,4 @@ def bring_up_to_date(
         return frame.assign(**{FILLED_SHARE: share})
 
     made_of = made_from(lineage_version(ASSET), parameters)
-    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, block, on_progress)
+    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, warmup, block, on_progress)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, WIRE_DTYPES, Columns, index_ms, take_rows
 from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
@@ -40,10 +40,10 @@ _STATE = struct.Struct("<qqq")
 
 @dataclass(frozen=True)
 class _Reach:
-    """`window`: what is to be looked at again, within `covered`. `first_ms`: where the series' bars begin. `sources`: the most
-    believed first. `fills`: gaps that are to be filled, ascending."""
+    """`windows`: what is to be looked at again, within `covered`, ascending and apart. `first_ms`: where the series' bars
+    begin. `sources`: the most believed first. `fills`: gaps that are to be filled, ascending."""
 
-    window: Interval
+    windows: Sequence[Interval]
     first_ms: int
     covered: Interval
     sources: Sequence[SeriesSource]
@@ -76,13 +76,16 @@ def _bring_up_to_date(database: Database, lease: SeriesLease, on_progress: OnPro
     written, quarantined = Change(), 0
     if received is None or reach is None:
         return written, quarantined
-    total = reach.window.end_ms - reach.window.start_ms
+    total, done = sum(end - start for start, end in reach.windows), 0
     on_progress(Progress(ASSET, series, 0, total, 0))
     judged = _judged_parts(database, series, reach)
-    for one in prefetched(judged, _PARTS_AHEAD) if total > _part_ms(series) else judged:
+    # A window after another one looks at the bars before it, which must have been written.
+    ahead = len(reach.windows) == 1 and total > _part_ms(series)
+    for one in prefetched(judged, _PARTS_AHEAD) if ahead else judged:
         change, refused = _write_part(database, lease, reach, one, received)
         written, quarantined = written + change, quarantined + refused
-        on_progress(Progress(ASSET, series, one.part.end_ms - reach.window.start_ms, total, written.rows))
+        done += one.part.end_ms - one.part.start_ms
+        on_progress(Progress(ASSET, series, done, total, written.rows))
     return written, quarantined
 
 
@@ -98,13 +101,13 @@ def _reach(database: Database, series: Series, received: state.SeriesState | Non
     fills = gap_fills.read_fills(database, series)
     known = own is not None and own.state is not None and own.code_version == lineage_version(ASSET)
     if not known or _STATE.unpack(own.state)[:2] != (covered.start_ms, first):
-        window = whole
+        windows = [whole]
     else:
-        window = _with_fills(_changed_window(database, series, own, covered.end_ms), fills)
-        window = Interval(max(window.start_ms, whole.start_ms), min(window.end_ms, whole.end_ms))
-    if window.start_ms >= window.end_ms:
+        changed = merged(_with_fills(one, fills) for one in _changed_windows(database, series, own, covered.end_ms))
+        windows = merged(Interval(max(one.start_ms, whole.start_ms), min(one.end_ms, whole.end_ms)) for one in changed)
+    if not windows:
         return None
-    return _Reach(window, first, covered, series_sources.read_sources(database, series), fills)
+    return _Reach(windows, first, covered, series_sources.read_sources(database, series), fills)
 
 
 def _with_fills(window: Interval, fills: Sequence[Interval]) -> Interval:
@@ -116,13 +119,14 @@ def _with_fills(window: Interval, fills: Sequence[Interval]) -> Interval:
     return Interval(window.start_ms, end)
 
 
-def _changed_window(database: Database, series: Series, own: state.SeriesState, until_ms: int) -> Interval:
-    seen_until = _STATE.unpack(own.state)[2]
-    changed = state.changed_since(database, RAW, series, own.input_revision)
-    if changed is None:
-        return Interval(seen_until, until_ms)
-    start = min(seen_until, series.timeframe.floor(changed.start_ms))
-    return Interval(start, max(until_ms, series.timeframe.floor(changed.end_ms) + series.timeframe.ms))
+def _changed_windows(database: Database, series: Series, own: state.SeriesState, until_ms: int) -> list[Interval]:
+    """What changed, in whole slots of the grid, and what coverage has settled since."""
+    timeframe = series.timeframe
+    settled = Interval(_STATE.unpack(own.state)[2], until_ms)
+    changed = state.changes_since(database, RAW, series, own.input_revision)
+    # A row off the grid lies in the slot that its open time falls into; its interval ends one length after it.
+    slots = (Interval(timeframe.floor(one.start_ms), timeframe.floor(one.end_ms - 1) + timeframe.ms) for one in changed)
+    return merged((settled, *slots))
 
 
 def _part_ms(series: Series) -> int:
@@ -160,12 +164,13 @@ class _Judged:
 
 
 def _judged_parts(database: Database, series: Series, reach: _Reach) -> Iterator[_Judged]:
-    close = market_data.last_close_before(database, series, reach.window.start_ms) if reach.fills else None
-    for part in _parts(reach.window, series):
-        judged = _judge_part(database, series, reach, part, close)
-        if len(judged.bars.opens):
-            close = float(judged.bars.bars["close"][-1])
-        yield judged
+    for window in reach.windows:
+        close = market_data.last_close_before(database, series, window.start_ms) if reach.fills else None
+        for part in _parts(window, series):
+            judged = _judge_part(database, series, reach, part, close)
+            if len(judged.bars.opens):
+                close = float(judged.bars.bars["close"][-1])
+            yield judged
 
 
 def _judge_part(database: Database, series: Series, reach: _Reach, part: Interval, close: float | None) -> _Judged:
@@ -207,7 +212,7 @@ def _write_part(
         _replace_gaps(cursor, series, judged.part, opens)
         quality_log.replace_findings(cursor, series, "completeness", months.asked, months.findings)
         sync_log.note_validation(cursor, lease, change.rows, refused)
-        if judged.part.end_ms == reach.window.end_ms:
+        if judged.part.end_ms == reach.windows[-1].end_ms:
             _remember(cursor, series, reach, received)
     return change, refused
 
@@ -270,11 +275,11 @@ def _month_edges(within: Interval) -> tuple[int, int]:
 
 
 def _remember(cursor: Cursor, series: Series, reach: _Reach, received: state.SeriesState) -> None:
-    """Call the series judged up to here. The whole window counts as changed, whatever of it an interrupted run had written
-    before: what is made of it must look at all of it."""
+    """Call the series judged up to here. Whole windows count as changed, whatever of them an interrupted run had written
+    before: what is made of them must look at all of it."""
     stored = market_data.span(cursor, series)
-    last = reach.window.end_ms - series.timeframe.ms
-    state.record_change(cursor, ASSET, series, Change(new=1, first_ts=reach.window.start_ms, last_ts=last))
+    for start, end in reach.windows:
+        state.record_change(cursor, ASSET, series, Change(new=1, first_ts=start, last_ts=end - series.timeframe.ms))
     state.write_state(
         cursor,
         ASSET,
