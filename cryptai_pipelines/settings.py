@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     )
     fill: str = Field("carry_forward", description="What is done with gaps that no source can close: `carry_forward` or `none`")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
+    udf_url: str | None = Field(None, description="Base URL of a TradingView UDF server, for an exchange named `udf:NAME`")
+    webhook_secret: SecretStr | None = Field(None, description="Secret in the path of the alert webhook, 16 characters or more")
     archive_url: str | None = Field(
         "https://data.binance.vision",
         description="Base URL of Binance's public archive of bars; `off` uses none, and so does another `CRYPTAI_BINANCE_URL`"
@@ -110,9 +112,10 @@ class Settings(BaseSettings):
 
     @property
     def base_urls(self) -> dict[str, str]:
-        """The base URL of every venue that is called elsewhere than where it is, and Binance's."""
+        """The base URL of every venue that is called elsewhere than where it is, Binance's, and that of UDF."""
         elsewhere = (entry.partition("=") for entry in self.venue_urls)
-        return {"binance": self.binance_url} | {name.strip().lower(): url.strip() for name, _, url in elsewhere}
+        udf = {"udf": self.udf_url} if self.udf_url else {}
+        return {"binance": self.binance_url} | udf | {name.strip().lower(): url.strip() for name, _, url in elsewhere}
 
     @property
     def series(self) -> tuple[Series, ...]:

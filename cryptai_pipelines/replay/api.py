@@ -13,6 +13,7 @@ from cryptai_pipelines.replay.endpoints import ENDPOINTS, Request
 from cryptai_pipelines.replay.faults import Answer
 from cryptai_pipelines.replay.parameters import ApiError, read_query
 from cryptai_pipelines.replay.rate_limit import Limits, Verdict, WeightBudget
+from cryptai_pipelines.replay.udf import PREFIX, answer_udf
 from cryptai_pipelines.replay.venue import ReplayVenue
 from cryptai_pipelines.replay.wire import to_json
 
@@ -39,6 +40,8 @@ class Api:
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Answer:
         """The answer to one request. `headers` has lower-case names. Never raises."""
+        if path.startswith(PREFIX) and method in ("GET", "HEAD"):
+            return answer_udf(self.venue, path, query)
         if path.startswith(ARCHIVE_ROOT) and method in ("GET", "HEAD"):
             return self._archived(path)
         endpoint = ENDPOINTS.get(path)
