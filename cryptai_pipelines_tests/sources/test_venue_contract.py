@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 import pytest
@@ -130,7 +132,10 @@ def test_pages_tile_the_span_and_hold_the_model(venue: str, start: int, open_ven
     assert opened.source.origin(Timeframe.H1) == "rest"
     served = {hashlib.sha256(body).hexdigest() for body in opened.server.bodies}
     assert {page.sha256 for page in found} <= served
-    assert all(page.url.startswith(opened.wire.url) for page in found)
+    called = {(request.path, *sorted(request.parameters.items())) for request in opened.wire.requests}
+    for page in found:
+        target = urlsplit(page.url)
+        assert page.url.startswith(opened.wire.url) and (target.path, *sorted(parse_qsl(target.query))) in called
 
 
 def test_the_open_bar_is_given_like_any_other(venue: str, open_venue: OpenVenue) -> None:
@@ -369,6 +374,7 @@ EVERYWHERE: dict[str, Failure] = {
     "502 html": Failure(http_answer(b"<html></html>", 502), Transient, 3, "502"),
     "503": Failure(json_answer({}, 503), Transient, 3, "503"),
     "451": Failure(http_answer(b"", 451), Permanent, 1, "region"),
+    "403": Failure(http_answer(b"<html>not from your country</html>", 403), Permanent, 1, "region"),
     "302": Failure(http_answer(b"", 302, Location="/"), Permanent, 1, "redirects"),
     "html": Failure(HTML, Malformed, 2, "<html>"),
     "null": Failure(http_answer(b"null"), Malformed, 2, "'null'"),
@@ -539,6 +545,18 @@ def test_the_symbols_of_another_spelling_are_found_by_the_listing(open_venue: Op
     assert [request.parameters.get("pair") for request in opened.wire.requests] == [None, "XXBTZUSD"]
     listed = {listing.symbol: listing.status for listing in opened.source.symbols()}
     assert listed == {"BTC-USD": "online", "BTC-EUR": "cancel_only"}
+
+
+@pytest.mark.parametrize("venue", ["kraken", "coinbase"])
+def test_series_that_begin_at_once_share_one_listing(venue: str, open_venue: OpenVenue) -> None:
+    opened = open_venue(venue)
+
+    def walk(_: int) -> int:
+        return sum(len(page.rows["ts"]) for page in opened.source.bars(opened.slug, Timeframe.H1, NOW - 9 * DAY, NOW))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(walk, range(6)))) == 1
+    assert sum(not opened.server.is_candles(path) for path in opened.wire.paths()) == 1
 
 
 def test_okx_asks_for_old_candles_where_they_are(open_venue: OpenVenue) -> None:
