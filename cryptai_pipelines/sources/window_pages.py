@@ -59,25 +59,29 @@ def window_pages(windows: Windows, within: Interval) -> Iterator[Page]:
     start = within.start_ms
     if windows.history_bars is not None:
         start = max(start, min(windows.reach(windows.timeframe), within.end_ms))
+    slots = windows.page_rows
     while start < within.end_ms:
         left = Interval(start, within.end_ms)
         try:
-            answer, settled = _settle(windows, left)
+            answer, settled = _settle(windows, left, slots)
         except Contradiction as error:
             logger.warning("asking once more: %s", error)
-            answer, settled = _settle(windows, left)
+            answer, settled = _settle(windows, left, slots)
         yield Page(answer.rows, Interval(start, settled), answer.url, answer.sha256, answer.fetched_at_ms)
+        # A venue whose pages are shorter than we know is asked for as much as it gives, and now and then for more.
+        count = windows.timeframe.count(start, settled)
+        slots = max(1, count) if count < slots else min(2 * slots, windows.page_rows)
         start = settled
 
 
-def _settle(windows: Windows, left: Interval) -> tuple[Answer, int]:
-    """The next answer, and the end of the interval from the start of `left` that it settles."""
+def _settle(windows: Windows, left: Interval, slots: int) -> tuple[Answer, int]:
+    """The next answer, for at most `slots` open times, and the end of the interval from the start of `left` that it settles."""
     timeframe = windows.timeframe
     first_slot = timeframe.ceil(left.start_ms)
     if first_slot >= left.end_ms:
         # No bar can open here; the bar that covers it is asked for, so that the page has its proof.
         return _without_rows(windows.bars_within(timeframe, Interval(timeframe.floor(left.start_ms), left.end_ms))), left.end_ms
-    window = Interval(first_slot, min(left.end_ms, first_slot + windows.page_rows * timeframe.ms))
+    window = Interval(first_slot, min(left.end_ms, first_slot + slots * timeframe.ms))
     answer = windows.bars_within(timeframe, window)
     if not len(answer.opens):
         return answer, _end_of_emptiness(windows, answer, window, left.end_ms)
