@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from cryptai_pipelines.market.clock import Clock
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.sources.ccxt_binance import BINANCE
-from cryptai_pipelines.sources.ccxt_client import VenueLimits
 from cryptai_pipelines.sources.ccxt_source import open_ccxt
+from cryptai_pipelines.sources.limit_ledger import LedgerOf
 from cryptai_pipelines.sources.source import BarSource
+from cryptai_pipelines.sources.tradingview_udf import UDF_PREFIX, open_udf
 from cryptai_pipelines.sources.venue import Venue
 from cryptai_pipelines.sources.venues.bitfinex import BITFINEX
 from cryptai_pipelines.sources.venues.bybit import BYBIT
@@ -31,19 +32,22 @@ def open_source(
     base_urls: Mapping[str, str],
     request_timeout_s: float,
     clock: Clock,
-    limits: VenueLimits | None = None,
+    ledger_of: LedgerOf | None = None,
 ) -> BarSource:
     """The source of `exchange`; nothing is called yet. `BadInput` for an unknown name lists the accepted ones.
 
-    `base_urls` holds the root URL of venues that are not called where they are; `limits` is what their callers share, by
-    default within this process.
+    `base_urls` holds the root URL of venues that are not called where they are; `ledger_of` says where a venue's weight
+    and silences are counted; None counts them for this process alone.
     """
-    return open_ccxt(known_venue(exchange), base_urls.get(exchange.strip().lower()), request_timeout_s, clock, limits=limits)
+    name = exchange.strip().lower()
+    if name.startswith(UDF_PREFIX):
+        return open_udf(name, base_urls.get("udf"), request_timeout_s, clock)
+    return open_ccxt(known_venue(name), base_urls.get(name), request_timeout_s, clock, ledger_of=ledger_of)
 
 
 def known_venue(exchange: str) -> Venue:
     """The venue of that name; `BadInput` for an unknown one."""
     venue = VENUES.get(exchange.strip().lower())
     if venue is None:
-        raise BadInput(f"exchange {exchange!r} is not known; accepted: {' '.join(EXCHANGES)}")
+        raise BadInput(f"exchange {exchange!r} is not known; accepted: {' '.join(EXCHANGES)} {UDF_PREFIX}NAME")
     return venue

@@ -69,7 +69,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class VenueLimits:
-    """What all callers of one venue in this process share."""
+    """What all callers of one venue share: of this process, or of all that count in one ledger."""
 
     budget: WeightBudget
     gate: RetryAfterGate
@@ -109,6 +109,8 @@ class CcxtClient:
         give_up_at = self._timer.now() + self._retry.total_s
         failures = 0
         while True:
+            # Before, so that weight is reserved in the window of the call; after, because reserving may have taken a while.
+            self.limits.gate.wait(give_up_at)
             give_up_at += self.limits.budget.spend(endpoint.weight)
             give_up_at += self._pace.wait()
             self.limits.gate.wait(give_up_at)

@@ -18,6 +18,7 @@ from cryptai_pipelines.market.series import is_slug
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Received, VenueLimits
 from cryptai_pipelines.sources.errors import Permanent
+from cryptai_pipelines.sources.limit_ledger import LedgerOf, LimitLedger, ledger_key
 from cryptai_pipelines.sources.listing_fields import LastPrice
 from cryptai_pipelines.sources.pace import Pace
 from cryptai_pipelines.sources.resampled_pages import base_of, resampled_pages, span_of_parts
@@ -123,7 +124,7 @@ def open_ccxt(
     request_timeout_s: float,
     clock: Clock,
     *,
-    limits: VenueLimits | None = None,
+    ledger_of: LedgerOf | None = None,
     retry: RetryPolicy | None = None,
     timer: Timer | None = None,
 ) -> BarSource:
@@ -131,16 +132,18 @@ def open_ccxt(
     is unusable.
 
     `request_timeout_s` bounds one HTTP call; `retry` bounds all tries of one question (default: three times that long).
-    Sources of one URL in one process share the weight budget and Retry-After, unless `limits` or a `timer` are given.
+    Who shares the weight budget and Retry-After: all that count in the ledger which `ledger_of` gives for this address; without
+    one the sources of one URL in this process, unless a `timer` of their own is given.
     """
     if not 0 < request_timeout_s < threading.TIMEOUT_MAX:
         raise BadInput(f"request timeout {request_timeout_s!r} is not accepted; expected a positive number of seconds")
     address = venue_address(venue.name, venue.base_url if base_url is None else base_url, venue.api_path)
-    shared = _new_limits(venue, timer) if timer else _limits_of_process(venue, address.api_url)
+    if ledger_of is not None:
+        shared = _new_limits(venue, timer or Timer(), ledger_of(ledger_key(venue.name, address.api_url)))
+    else:
+        shared = _new_limits(venue, timer) if timer else _limits_of_process(venue, address.api_url)
     policy = retry or RetryPolicy(total_s=3 * request_timeout_s)
-    client = CcxtClient(
-        address, venue.wire, request_timeout_s, clock, policy, timer or Timer(), limits or shared.limits, shared.pace
-    )
+    client = CcxtClient(address, venue.wire, request_timeout_s, clock, policy, timer or Timer(), shared.limits, shared.pace)
     return CcxtSource(venue, client)
 
 
@@ -160,8 +163,8 @@ def _limits_of_process(venue: Venue, api_url: str) -> _Shared:
         return _shared.setdefault(api_url, _new_limits(venue, Timer()))
 
 
-def _new_limits(venue: Venue, timer: Timer) -> _Shared:
-    limits = VenueLimits(WeightBudget(venue.weight_per_minute, timer), RetryAfterGate(venue.name, timer))
+def _new_limits(venue: Venue, timer: Timer, ledger: LimitLedger | None = None) -> _Shared:
+    limits = VenueLimits(WeightBudget(venue.weight_per_minute, timer, ledger), RetryAfterGate(venue.name, timer, ledger))
     return _Shared(limits, Pace(venue.pace_s, timer))
 
 

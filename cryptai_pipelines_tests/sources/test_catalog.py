@@ -10,10 +10,8 @@ import pytest
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.sources.catalog import EXCHANGES, VENUES, open_source
-from cryptai_pipelines.sources.ccxt_client import VenueLimits, _url
-from cryptai_pipelines.sources.retry import RetryAfterGate
+from cryptai_pipelines.sources.ccxt_client import _url
 from cryptai_pipelines.sources.venue_address import venue_address
-from cryptai_pipelines.sources.weight_budget import WeightBudget
 from cryptai_pipelines_tests import fakes
 from cryptai_pipelines_tests.fakes import json_answer
 
@@ -35,13 +33,6 @@ def test_a_venue_is_called_where_it_is_unless_told_otherwise(exchange: str) -> N
     assert elsewhere.client.address.api_url == "http://127.0.0.1:1/prefix" + VENUES[exchange].api_path
 
 
-def test_limits_of_ones_own_are_used() -> None:
-    timer = fakes.FakeTime().timer()
-    limits = VenueLimits(WeightBudget(10, timer), RetryAfterGate("okx", timer))
-    source = open_source("okx", base_urls={}, request_timeout_s=5.0, clock=FixedClock(0), limits=limits)
-    assert source.client.limits is limits
-
-
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_ccxt_itself_calls_the_same_addresses_by_default(exchange: str) -> None:
     """The root that a client is pointed at is the one it has, and what messages and proofs say was called is what it calls."""
@@ -49,7 +40,7 @@ def test_ccxt_itself_calls_the_same_addresses_by_default(exchange: str) -> None:
 
     venue = VENUES[exchange]
     root = venue.base_url + venue.api_path
-    fresh, placed = (getattr(ccxt, venue.wire.ccxt_id)() for _ in range(2))
+    fresh, placed = (getattr(ccxt, venue.wire.ccxt_id)({"enableRateLimit": False}) for _ in range(2))
     venue.wire.place(placed, root)
     for question in (venue.server_time, venue.listings(str), venue.prices):
         called: list[str] = []
