@@ -9,6 +9,7 @@ import datetime as dt
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from typing import Any, NamedTuple
 
 from cryptai_pipelines_tests.fakes import Request, http_answer, json_answer
@@ -79,7 +80,8 @@ def make_bars(opens: Iterable[int], quiet: frozenset[int] = frozenset()) -> list
 @dataclass
 class VenueServer:
     """Answers of one venue. `cap` is the most rows it ever gives; `times` are what its open times are multiplied with, and
-    `shift_ms` is how far its bars are moved; `broken` takes the place of an answer when it gives one."""
+    `shift_ms` is how far its bars are moved; `broken` takes the place of an answer when it gives one.
+    `date_ms` is the date of every answer."""
 
     model: Model
     symbol: str
@@ -91,6 +93,7 @@ class VenueServer:
     broken: Callable[[Request], Any] = lambda _request: None
     bodies: list[bytes] = field(default_factory=list)
     flat: bool = False
+    date_ms: int = 1_700_000_040_000
 
     def __call__(self, request: Request) -> Any:
         instead = self.broken(request)
@@ -104,7 +107,7 @@ class VenueServer:
         body = json.dumps(found).encode()
         if self.is_candles(request.path):
             self.bodies.append(body)
-        return http_answer(body, Date="Tue, 14 Nov 2023 22:14:00 GMT")
+        return http_answer(body, Date=formatdate(self.date_ms / 1000, usegmt=True))
 
     def answer(self, path: str, asked: dict[str, str]) -> Any:
         raise NotImplementedError
