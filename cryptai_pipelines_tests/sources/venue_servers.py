@@ -50,6 +50,10 @@ class Model:
             self._made[length_ms, flat] = aggregate(shown, length_ms)
         return self._made[length_ms, flat]
 
+    def forget(self) -> None:
+        """Drop what was made, after `now_ms` has moved."""
+        self._made.clear()
+
 
 def aggregate(bars: Iterable[Bar], length_ms: int) -> list[Bar]:
     """Longer bars, by the definition, one at a time."""
