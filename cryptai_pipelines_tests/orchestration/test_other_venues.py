@@ -1,4 +1,4 @@
-"""Other venues than Binance as the exchange of a series, over a socket into real tables: its closed bars, and how they came about."""
+"""Other venues than Binance as the exchange of a series, over a socket into real tables."""
 
 from __future__ import annotations
 
