@@ -4,6 +4,7 @@ lasts whatever was not mended at once is told by the sync log or by a gap row.""
 from __future__ import annotations
 
 import collections
+import itertools
 import random
 from dataclasses import dataclass, field, replace
 
@@ -61,13 +62,13 @@ def rage(database: Database, storm: Storm, market: Market, url: str, injections:
     """Sync again and again while the market moves on, until enough was injected."""
     fake_time = FakeTime()
     source = patient_source(url, fake_time, timeout_s=0.3)
-    symbols = {series.symbol for series in market.series}
+    symbols, numbers = {series.symbol for series in market.series}, itertools.count(1)
     while storm.injected.total() < injections:
         market.clock.at_ms += storm.random.randrange(1, 40) * MINUTE_MS + storm.random.randrange(MINUTE_MS)
         storm.share = storm.random.uniform(0.2, 0.7)
         for listed in _listed(source):
             assert listed in symbols
-        run_id = f"storm-{storm.injected.total()}"
+        run_id = f"storm {next(numbers)}"
         results = sync(database, source, market, run_id)
         tally.add("syncs that failed, and said so", 0, unrecovered=told_failures(database, run_id, results))
         fake_time.sleep(DAYS_4_S)
