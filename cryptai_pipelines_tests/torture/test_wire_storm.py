@@ -30,6 +30,7 @@ from cryptai_pipelines_tests.torture.synced_market import (
     validated_bars,
 )
 from cryptai_pipelines_tests.torture.tally import Tally, size, tallied
+from cryptai_pipelines_tests.torture.test_wire_faults import EXPECTED
 
 INJECTIONS = (2_000, 50_000)
 MINUTE_MS = 60_000
@@ -52,10 +53,16 @@ class Storm:
     def plan(self, path: str, query: str, number: int) -> Fault | None:
         if self.random.random() >= self.share:
             return None
-        weights = [{**RARE, **SILENCING}.get(kind, 1.0) for kind in FAULTS]
-        [kind] = self.random.choices(list(FAULTS), weights)
+        kinds = [kind for kind in FAULTS if concerns(kind, path)]
+        [kind] = self.random.choices(kinds, [{**RARE, **SILENCING}.get(kind, 1.0) for kind in kinds])
         self.injected[kind] += 1
         return FAST.get(kind, FAULTS[kind])
+
+
+def concerns(kind: str, path: str) -> bool:
+    """Whether a kind changes anything of what is answered at `path`."""
+    endpoints = [endpoint for endpoint, _, _ in EXPECTED[kind].but]
+    return not endpoints or path.rpartition("/")[2] in endpoints
 
 
 def rage(database: Database, storm: Storm, market: Market, url: str, injections: int, tally: Tally) -> None:
