@@ -72,7 +72,7 @@ def rage(database: Database, storm: Storm, market: Market, url: str, injections:
     symbols, numbers = {series.symbol for series in market.series}, itertools.count(1)
     while storm.injected.total() < injections:
         market.clock.at_ms += storm.random.randrange(1, 40) * MINUTE_MS + storm.random.randrange(MINUTE_MS)
-        storm.share = storm.random.uniform(0.2, 0.7)
+        storm.share = storm.random.uniform(0.3, 0.8)
         for listed in _listed(source):
             assert listed in symbols
         run_id = f"storm {next(numbers)}"
