@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 from cryptai_pipelines.orchestration.jobs import ALL_JOBS  # noqa: E402
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource  # noqa: E402
 from cryptai_pipelines.orchestration.schedules import ALL_SCHEDULES  # noqa: E402
+from cryptai_pipelines.orchestration.sensors import ALL_SENSORS  # noqa: E402
 from cryptai_pipelines.orchestration.series_chain import series_chain  # noqa: E402
 from cryptai_pipelines.orchestration.symbols_asset import symbols  # noqa: E402
 
@@ -30,6 +31,7 @@ def build_defs(*, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         assets=[symbols, series_chain],
         jobs=ALL_JOBS,
         schedules=ALL_SCHEDULES,
+        sensors=ALL_SENSORS,
         resources=resources,
         executor=dg.in_process_executor,
     )

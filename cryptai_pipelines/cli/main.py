@@ -44,7 +44,7 @@ app.command("sync")(sync.sync)
 app.command("backtest")(backtest.backtest)
 app.command("replay")(replay.replay)
 app.command("doctor")(doctor.doctor)
-app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it.")
+app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it, its backups.")
 
 
 def run() -> NoReturn:
