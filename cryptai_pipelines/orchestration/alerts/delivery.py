@@ -114,4 +114,4 @@ def _ask(process: subprocess.Popen[str], receiver: Receiver, message: Message) -
     except BrokenPipeError:
         return _NO_ANSWER
     line = process.stdout.readline()  # type: ignore[union-attr]
-    return json.loads(line)["error"] if line else _NO_ANSWER
+    return json.loads(line)["error"] if line else f"{_NO_ANSWER}, exit code {process.wait()}"

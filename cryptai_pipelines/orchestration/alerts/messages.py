@@ -84,3 +84,8 @@ def _line(one: Pending) -> str:
     until = f" until {format_time(alert.recovered_ms)}" if alert.recovered_ms is not None else ""
     text = f"{alert.subject}, since {format_time(alert.since_ms)}{until}: {alert.summary}"
     return text if len(text) <= _LONGEST_LINE else text[: _LONGEST_LINE - 3] + "..."
+
+
+def trial_message(ui_url: str) -> Message:
+    """A message that tells of nothing but that messages arrive."""
+    return Message("test", "test", "info", "CryptAI: test", f"Alerts of CryptAI pipelines reach you here.\n{ui_url}", ())

@@ -27,9 +27,9 @@ def _sent(message: dict[str, str]) -> dict[str, Any]:
     import apprise
 
     told: list[str] = []
-    apprise.logger.logger.handlers = [_Keep(told)]
-    apprise.logger.logger.setLevel(logging.WARNING)
-    apprise.logger.logger.propagate = False
+    logger = logging.getLogger("apprise")
+    logger.handlers, logger.propagate = [_Keep(told)], False
+    logger.setLevel(logging.WARNING)
     sender = apprise.Apprise()
     if not sender.add(message["url"]):
         return {"ok": False, "error": "Apprise does not know this URL; see its list of services for how it is written"}
