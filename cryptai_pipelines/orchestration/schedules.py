@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import dagster as dg
 
+from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
 from cryptai_pipelines.orchestration.jobs import CHAIN_JOB, SYMBOLS_JOB
 from cryptai_pipelines.orchestration.maintenance import MAINTENANCE_JOB
@@ -76,7 +77,11 @@ def bars_at_close(
         return dg.SkipReason(reason)
     tick_ms = to_ms(context.scheduled_execution_time.astimezone(dt.UTC))
     grace_ms = round(settings.grace_seconds * 1000)
-    due = due_timeframes(timeframes, tick_ms, grace_ms, _asked(context.instance, timeframes), _lacking(store, settings))
+    try:
+        lacking = _lacking(store, settings)
+    except CryptaiError as error:
+        return dg.SkipReason(f"could not read what is lacking, the next tick makes up for this one: {error}")
+    due = due_timeframes(timeframes, tick_ms, grace_ms, _asked(context.instance, timeframes), lacking)
     if not due:
         return dg.SkipReason(f"no bar of {' '.join(timeframe.code for timeframe in timeframes)} has closed since the last tick")
     if _waits(context.instance, due[-1]):

@@ -156,7 +156,7 @@ ALL_SENSORS = [
     ),
     _watch("failed_sync", "Series whose latest sync failed or came in parts.", _syncs),
     _watch("failed_check", "Asset checks that failed, each finding until its own timeframe was looked at again.", _checks),
-    _watch("doubted_file", "Files of archives that do not fit their checksum, or changed after they were loaded.", _files),
+    _watch("restated_file", "Files of archives that do not fit their checksum, or changed after they were loaded.", _files),
     _watch("failed_run", "Jobs whose latest run failed.", _runs),
     alert_delivery,
     backup_after_catch_up,

@@ -22,6 +22,7 @@ from cryptai_pipelines.replay.server import running
 from cryptai_pipelines.replay.simulated import open_simulated
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import market_data
+from cryptai_pipelines.storage.database import DatabaseUnavailable
 from cryptai_pipelines_tests.orchestration.conftest import definitions_for, run_job, settings_for
 
 SYMBOLS = ["ZEC-USDT", "BTC-USDT", "ETH-USDT"]
@@ -36,7 +37,7 @@ def tick(instance_per_module, database_per_module):
     for run in instance.get_runs():
         instance.delete_run(run.run_id)
 
-    def evaluate(at: str, timeframes: str, name: str = "bars_at_close", status: str = "SUCCESS"):
+    def evaluate(at: str, timeframes: str, name: str = "bars_at_close", status: str = "SUCCESS", unreadable=False):
         settings = Settings(_env_file=None, timeframes=timeframes, symbols=",".join(SYMBOLS))
 
         class Configured(VenueResource):
@@ -46,6 +47,8 @@ def tick(instance_per_module, database_per_module):
         class Opened(StoreResource):
             @contextmanager
             def open(self):
+                if unreadable:
+                    raise DatabaseUnavailable("the server has gone")
                 yield database
 
         given = {"store": Opened()} if name == "bars_at_close" else {}
@@ -105,6 +108,13 @@ def test_a_failed_run_is_repeated_after_an_hour_and_a_waiting_one_is_not_added_t
     assert isinstance(tick("2026-03-29T00:06", "1d"), dg.SkipReason)
     assert tick("2026-03-29T01:01", "1d", status="NOT_STARTED").tags[LONGEST_TAG] == "1d"
     assert "still waits in the queue" in tick("2026-03-30T00:01", "1d").skip_message
+
+
+def test_a_tick_that_cannot_read_says_so_and_the_next_makes_up_for_it(instance_per_module, tick):
+    add_symbols(instance_per_module, SYMBOLS)
+    tick("2026-03-29T00:01", "1h")
+    assert "could not read" in tick("2026-03-29T01:01", "1h", unreadable=True).skip_message
+    assert series_in(instance_per_module, tick("2026-03-29T01:06", "1h")) == grid_of("1h")
 
 
 def test_the_catch_up_is_one_run_over_everything_configured(instance_per_module, tick):

@@ -25,7 +25,7 @@ from cryptai_pipelines_tests.orchestration.conftest import definitions_for, run_
 
 SYMBOLS = ("BTC-USDT", "ETH-USDT", "BNB-USDT")
 NAMED = {sensor.name: sensor for sensor in ALL_SENSORS}
-KINDS = ("stale_series", "failed_sync", "failed_check", "doubted_file", "failed_run")
+KINDS = ("stale_series", "failed_sync", "failed_check", "restated_file", "failed_run")
 
 
 class Watch:
@@ -136,10 +136,10 @@ def test_files_that_are_not_believed_are_told(quiet, database):
         " last_tried_at) SELECT 'binance_archive', status || '.zip', 'BTC-USDT', '1h', '2020-01-01', '2020-02-01', status,"
         " now(), now() FROM unnest(ARRAY['loaded', 'quarantined', 'restated', 'absent']) AS status RETURNING 1"
     )
-    assert quiet.look("doubted_file").startswith("2 new")
+    assert quiet.look("restated_file").startswith("2 new")
     assert {subject for _, subject in firing(database)} == {"binance_archive quarantined.zip", "binance_archive restated.zip"}
     database.rows("UPDATE archive_files SET status = 'loaded' RETURNING 1")
-    assert quiet.look("doubted_file").endswith("2 recovered")
+    assert quiet.look("restated_file").endswith("2 recovered")
 
 
 @dg.op

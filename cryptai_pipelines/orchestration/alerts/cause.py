@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-KINDS = ("stale_series", "failed_sync", "failed_check", "doubted_file", "failed_run")
+KINDS = ("stale_series", "failed_sync", "failed_check", "restated_file", "failed_run")
 _UNREACHABLE = re.compile(
     r"timed? ?out|time-?out|did not answer|no answer|unreachable|refused|reset|closed the connection|connection|deadline"
     r"|temporarily|name resolution|HTTP 5\d\d|\b50[0-4]\b",

@@ -89,9 +89,9 @@ def file_causes(files: Sequence[DoubtedFile], ui_url: str) -> list[Cause]:
     meant = {"quarantined": "does not fit its checksum and was not loaded", "restated": "changed after it was loaded"}
     return [
         Cause(
-            fingerprint=f"doubted_file:{file.source}:{file.path}:{file.status}",
-            cause="doubted_file",
-            group_key=f"doubted_file:{file.source}:{file.status}",
+            fingerprint=f"restated_file:{file.source}:{file.path}:{file.status}",
+            cause="restated_file",
+            group_key=f"restated_file:{file.source}:{file.status}",
             severity="error" if file.status == "quarantined" else "warning",
             subject=f"{file.source} {file.path}",
             summary=f"{meant[file.status]}{f': {file.error}' if file.error else ''}",

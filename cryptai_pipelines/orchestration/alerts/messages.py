@@ -19,7 +19,7 @@ _NAMES = {
     "stale_series": ("series is stale", "series are stale"),
     "failed_sync": ("sync fails", "syncs fail"),
     "failed_check": ("check finding", "check findings"),
-    "doubted_file": ("archive file is not as it was", "archive files are not as they were"),
+    "restated_file": ("archive file is not as it was", "archive files are not as they were"),
     "failed_run": ("run failed", "runs failed"),
 }
 
