@@ -84,8 +84,9 @@ def _checks(context: dg.SensorEvaluationContext, database: Database, settings: S
     keys = context.repository_def.asset_graph.asset_check_keys  # type: ignore[union-attr]
     checks = read_checks(context.instance, sorted(keys), before)
     context.update_cursor(json.dumps(checks))
-    failing = {str(sync.series) for sync in health.failed_syncs(database, settings.series)}
-    return check_causes(checks, failing, settings.ui_url)
+    runs = {one["run"] for state in checks.values() for one in state["open"].values()}
+    failed = {(run_id, str(series)) for run_id, series in health.failed_in_runs(database, sorted(runs))}
+    return check_causes(checks, failed, settings.ui_url)
 
 
 def _files(_: dg.SensorEvaluationContext, database: Database, settings: Settings) -> Sequence[Cause]:

@@ -105,6 +105,18 @@ def failed_syncs(db: Database, series: Sequence[Series]) -> list[FailedSync]:
     ]
 
 
+def failed_in_runs(db: Database, run_ids: Sequence[str]) -> list[tuple[str, Series]]:
+    """The run and the series of each sync of these runs that FAILED or is PARTIAL, whatever became of the series since."""
+    if not run_ids:
+        return []
+    rows = db.rows(
+        "SELECT DISTINCT run_id, symbol, timeframe FROM data_sync_log WHERE run_id = ANY(%s)"
+        " AND status IN ('FAILED', 'PARTIAL')",
+        (list(run_ids),),
+    )
+    return [(run_id, _series(symbol, timeframe)) for run_id, symbol, timeframe in rows]
+
+
 def doubted_files(db: Database) -> list[DoubtedFile]:
     """The files of archives that are quarantined or restated, by source and path."""
     rows = db.rows(

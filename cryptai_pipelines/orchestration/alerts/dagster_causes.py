@@ -11,7 +11,7 @@ import dagster as dg
 from cryptai_pipelines.orchestration.alerts.cause import Cause
 from cryptai_pipelines.orchestration.alerts.findings import (
     WHOLE,
-    is_told_by_sync,
+    is_about_sync,
     merge_findings,
     read_findings,
     timeframes_between,
@@ -24,7 +24,7 @@ _RUNS_LOOKED_AT = 100
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 CheckState = dict[str, Any]
-"""Of one check: `run` (the last evaluation seen), `severity`, and `open`: since when and what, by series."""
+"""Of one check: `run` (of the last evaluation seen), `severity`, and `open`: by series what was found, since when, in which run."""
 
 
 def read_checks(
@@ -51,8 +51,10 @@ def _next_state(
     found = read_findings(str(shown.value) if shown else evaluation.description or "", evaluation.passed)
     earlier = before["open"] if before else {}
     merged = merge_findings({series: one["text"] for series, one in earlier.items()}, found, _looked_at(instance, run_id))
-    since = {series: one["since_ms"] for series, one in earlier.items()}
-    opened = {series: {"text": text, "since_ms": since.get(series, round(at_s * 1000))} for series, text in merged.items()}
+    new = {"since_ms": round(at_s * 1000)}
+    opened = {series: {**earlier.get(series, new), "text": text} for series, text in merged.items()}
+    for series in found:
+        opened[series]["run"] = run_id
     severity = evaluation.severity.value if found or before is None else before["severity"]
     return {"run": run_id, "severity": severity, "open": opened}
 
@@ -66,9 +68,9 @@ def _looked_at(instance: dg.DagsterInstance, run_id: str) -> list[Any] | None:
     return timeframes_between(tags[_PARTITION], tags[_PARTITION]) if "|" in tags.get(_PARTITION, "") else None
 
 
-def check_causes(checks: Mapping[str, CheckState], failing: Collection[str], ui_url: str) -> list[Cause]:
-    """One cause for each finding that is open, those of one check in one message. `failing`: series (`BTC-USDT 1h`) whose
-    failed sync is told by an alert of its own."""
+def check_causes(checks: Mapping[str, CheckState], failed: Collection[tuple[str, str]], ui_url: str) -> list[Cause]:
+    """One cause for each finding that is open, those of one check in one message. `failed`: run and series (`BTC-USDT 1h`) of
+    each sync that failed; it has an alert of its own, which may be over before the check is evaluated again."""
     causes = []
     for name, state in checks.items():
         asset, _, check = name.partition(".")
@@ -83,7 +85,7 @@ def check_causes(checks: Mapping[str, CheckState], failing: Collection[str], ui_
                     summary=one["text"] or "failed",
                     since_ms=one["since_ms"],
                     link=f"{ui_url.rstrip('/')}/assets/{asset}?view=checks&checkDetail={check}",
-                    explained=is_told_by_sync(series, one["text"], failing),
+                    explained=is_about_sync(one["text"]) and (one["run"], series) in failed,
                 )
             )
     return causes

@@ -14,6 +14,8 @@ from cryptai_pipelines.storage.health import DoubtedFile, FailedSync, LastBar
 
 # How long a run may take from its tick to the last of its series.
 _RUN_MS = 5 * 60_000
+# Between what is received and what is validated; a long download commits more often than this.
+_UNDER_WAY_MS = 2 * 60_000
 
 
 def stale_causes(
@@ -22,7 +24,8 @@ def stale_causes(
     """Series whose newest bar closed more than 1.5 timeframes ago, and the grace and the length of a run beside.
 
     The time is `now_ms` by our clock, or the venue's where that is known to be another one (`venue_now`). 1m bars come every
-    five minutes, so that they are stale after 7.5 minutes, not 1.5. Those in `failing` are explained by their failed syncs.
+    five minutes, so that they are stale after 7.5 minutes, not 1.5. Those in `failing` are explained by their failed syncs, and
+    those of which something was received in the last two minutes by that it is being brought up to date.
     """
     causes = []
     clocks = venue_now(bars, now_ms, grace_ms)
@@ -41,7 +44,7 @@ def stale_causes(
                 summary=f"the newest bar closed at {format_time(closed_ms)}",
                 since_ms=closed_ms,
                 link=partition_link(ui_url, "validated_bars", bar.series),
-                explained=bar.series in failing,
+                explained=bar.series in failing or now_ms - bar.settled_at < _UNDER_WAY_MS,
             )
         )
     return causes

@@ -11,23 +11,28 @@ from collections.abc import Collection, Mapping
 
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 
-_LINE = re.compile(r"^- (?P<series>[A-Z0-9]+-[A-Z0-9]+ (?:1m|5m|15m|30m|1h|4h|1d|1w))\b:?\s*(?P<text>.*)$")
+_LINE = re.compile(r"^- (?P<series>[A-Z0-9]+-[A-Z0-9]+ (?:1m|5m|15m|30m|1h|4h|1d|1w))\b:?\s*(?P<text>.*)$", re.MULTILINE)
+_NOT_LOOKED_AT = re.compile(r"not known, it failed at \w+")
+_NO_FINDING = re.compile(r"|none|and \d+ more")
 _BY_SYNC = re.compile(r"failed at (raw_ohlcv|validated_bars)\b")
 WHOLE = ""
 
 
 def read_findings(shown: str, passed: bool) -> dict[str, str]:
-    """Findings by series, as the metadata of a check shows them (a list in markdown); what names no series is by `WHOLE`."""
+    """Findings by series, as the metadata of a check shows them (a list in markdown); what names no series is by `WHOLE`.
+    That a series was not looked at, because it failed earlier, is none: the check `series_are_synced` says where and why."""
     found: dict[str, str] = {}
     for line in shown.splitlines():
         match = _LINE.match(line.strip())
+        if match and _NOT_LOOKED_AT.match(match["text"]):
+            continue
         if match:
             found.setdefault(match["series"], match["text"])
-        elif line.strip("- ") not in ("", "none"):
+        elif not _NO_FINDING.fullmatch(line.strip("- ")):
             found.setdefault(WHOLE, line.strip("- "))
     if passed:
         return {}
-    return found or {WHOLE: "failed"}
+    return found if found or _LINE.search(shown) else {WHOLE: "failed"}
 
 
 def merge_findings(
@@ -42,9 +47,9 @@ def merge_findings(
     return {**kept, **found}
 
 
-def is_told_by_sync(series: str, finding: str, failing: Collection[str]) -> bool:
-    """Whether a finding only repeats that the sync of this series failed, which has an alert of its own."""
-    return series in failing and bool(_BY_SYNC.search(finding))
+def is_about_sync(finding: str) -> bool:
+    """Whether a finding only repeats that the sync of its series failed."""
+    return bool(_BY_SYNC.match(finding))
 
 
 def timeframes_between(first: str, last: str) -> list[Timeframe]:

@@ -11,7 +11,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.orchestration.alerts.cause import Cause, error_class, reconcile
 from cryptai_pipelines.orchestration.alerts.data_causes import file_causes, stale_causes, sync_causes, venue_now
-from cryptai_pipelines.orchestration.alerts.findings import is_told_by_sync, merge_findings, read_findings, timeframes_between
+from cryptai_pipelines.orchestration.alerts.findings import is_about_sync, merge_findings, read_findings, timeframes_between
 from cryptai_pipelines.storage.health import DoubtedFile, FailedSync, LastBar
 
 UI = "http://127.0.0.1:3000/"
@@ -33,7 +33,7 @@ def test_reconciling_is_set_arithmetic(firing, now):
     assert set(changes.recovered) == {str(n) for n in firing if n not in now}
 
 
-def last_bar(series, closed_ms, now_ms=NOW):
+def last_bar(series, closed_ms):
     """A series whose newest bar closed at `closed_ms` and that was settled up to there when it closed."""
     return LastBar("binance", series, closed_ms - series.timeframe.ms, closed_ms, closed_ms + 20_000)
 
@@ -47,6 +47,12 @@ def test_a_series_is_stale_after_one_and_a_half_timeframes_and_its_graces(timefr
     assert found.since_ms == NOW - limit - 1 and found.subject == f"binance {series}" and not found.explained
     assert found.link == f"http://127.0.0.1:3000/assets/validated_bars?view=partitions&partition=BTC-USDT%7C{timeframe.code}"
     assert stale_causes([last_bar(series, NOW - limit - 1)], NOW, grace, UI, {series})[0].explained
+
+
+def test_a_series_that_is_being_brought_up_to_date_starts_no_alert():
+    old = LastBar("binance", BTC, NOW - 9 * BTC.timeframe.ms, NOW - BTC.timeframe.ms, NOW - 60_000)
+    assert [one.explained for one in stale_causes([old], NOW, 10_000, UI)] == [True]
+    assert [one.explained for one in stale_causes([old], NOW + 60_000, 10_000, UI)] == [False]
 
 
 def test_a_replay_of_the_past_is_judged_by_its_own_clock():
@@ -114,9 +120,10 @@ def test_findings_are_read_by_series():
         "": "column close is missing",
     }
     assert read_findings("none", passed=True) == {} and read_findings("none", passed=False) == {"": "failed"}
-    assert is_told_by_sync("BTC-USDT 1h", found["BTC-USDT 1h"], {"BTC-USDT 1h"})
-    assert not is_told_by_sync("BTC-USDT 1h", found["BTC-USDT 1h"], ()), "no alert of its own"
-    assert not is_told_by_sync("ETH-USDT 1d", found["ETH-USDT 1d"], {"ETH-USDT 1d"}), "another finding"
+    assert is_about_sync(found["BTC-USDT 1h"]) and not is_about_sync(found["ETH-USDT 1d"])
+    assert not is_about_sync("failed at technical_indicators: out of memory")
+    assert read_findings("- BTC-USDT 1h: not known, it failed at raw_ohlcv", passed=False) == {}, "nobody looked"
+    assert read_findings("- BTC-USDT 1h failed at raw_ohlcv: x\n- and 150 more", passed=False).keys() == {"BTC-USDT 1h"}
 
 
 def test_a_finding_stays_open_until_its_timeframe_is_looked_at_again():
