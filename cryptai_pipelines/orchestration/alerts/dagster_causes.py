@@ -24,7 +24,7 @@ _RUNS_LOOKED_AT = 100
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 CheckState = dict[str, Any]
-"""Of one check: `run` (of the last evaluation seen), `severity`, and `open`: by series what was found, since when, in which run."""
+"""Of one check: `run` (of the last evaluation seen), `severity`, and `open`: by series what was found, when, in which run."""
 
 
 def read_checks(
