@@ -18,7 +18,7 @@ def test_every_setting_is_in_the_readme_with_its_default():
     table = (REPOSITORY / "README.md").read_text()
     for name, field in Settings.model_fields.items():
         default = field.default
-        shown = "unset" if default is None else ",".join(default) if isinstance(default, tuple) else default
+        shown = "unset" if default in (None, ()) else ",".join(default) if isinstance(default, tuple) else default
         assert f"| `CRYPTAI_{name.upper()}` | `{shown}` | {field.description} |" in table
 
 
@@ -40,6 +40,8 @@ def test_lists_and_dotenv_are_read(monkeypatch, tmp_path):
         ("CRYPTAI_STOP_LOSS", "1.5"),
         ("CRYPTAI_FEE_RATE", "nan"),
         ("CRYPTAI_FETCH_THREADS", "0"),
+        ("CRYPTAI_FILL", "interpolate"),
+        ("CRYPTAI_FILL", "zero"),
     ],
 )
 def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, value):
@@ -53,3 +55,12 @@ def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, va
 def test_a_password_is_not_shown(monkeypatch):
     monkeypatch.setenv("CRYPTAI_DATABASE_URL", "postgresql://me:hunter2@db/cryptai")
     assert "hunter2" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    ("value", "used"), [("off", None), (" OFF ", None), ("http://127.0.0.1:8899", "http://127.0.0.1:8899"), ("", None)]
+)
+def test_the_archive_can_be_elsewhere_or_off(monkeypatch, value, used):
+    monkeypatch.setenv("CRYPTAI_ARCHIVE_URL", value)
+    # An empty variable is as good as none, so it cannot switch anything off.
+    assert load_settings().archive_url == (used if value else "https://data.binance.vision")

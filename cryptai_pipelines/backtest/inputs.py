@@ -8,6 +8,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.engine import BarArrays
 from cryptai_pipelines.market.bars import OHLCV, index_ms
 from cryptai_pipelines.market.errors import BadArgument
+from cryptai_pipelines.quality.filling import refuse_interpolated
 
 
 def bar_arrays(bars: pd.DataFrame, entries: pd.Series) -> BarArrays:
@@ -18,6 +19,7 @@ def bar_arrays(bars: pd.DataFrame, entries: pd.Series) -> BarArrays:
     """
     if not isinstance(bars, pd.DataFrame):
         raise BadArgument(f"bars is a {type(bars).__name__}; accepted: a DataFrame indexed by UTC open time")
+    refuse_interpolated(bars)
     ts = _open_times(bars.index)
     columns = {name: _values(bars, name) for name in OHLCV}
     tradable = columns["volume"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,17 @@ class Interval(NamedTuple):
 def missing_opens(ts_ms: np.ndarray, timeframe: Timeframe, within: Interval) -> np.ndarray:
     """Open times of the grid in `within` that are not in `ts_ms` (int64, any order), ascending."""
     return np.setdiff1d(timeframe.opens(*within), np.asarray(ts_ms, dtype=np.int64), assume_unique=False)
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same time as few intervals: ascending, and no two of them overlap or touch. Empty ones are left out."""
+    kept: list[Interval] = []
+    for one in sorted(one for one in intervals if one.start_ms < one.end_ms):
+        if kept and one.start_ms <= kept[-1].end_ms:
+            kept[-1] = Interval(kept[-1].start_ms, max(one.end_ms, kept[-1].end_ms))
+        else:
+            kept.append(one)
+    return kept
 
 
 def runs(opens: np.ndarray, timeframe: Timeframe) -> list[Interval]:

@@ -13,7 +13,7 @@ import dagster as dg
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
-from cryptai_pipelines.orchestration.jobs import CHAIN_JOB, SYMBOLS_JOB
+from cryptai_pipelines.orchestration.jobs import CHAIN_JOB, PRICES_JOB, SYMBOLS_JOB
 from cryptai_pipelines.orchestration.maintenance import MAINTENANCE_JOB
 from cryptai_pipelines.orchestration.partitions import SYMBOLS, rectangle_tags
 from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
@@ -44,6 +44,7 @@ class Row(NamedTuple):
 
 ROWS: tuple[Row, ...] = (
     Row("daily_symbols", "20 0 * * *", SYMBOLS_JOB, "Reads the venue's listing and adds newly configured symbols to the grid."),
+    Row("latest_prices", "*/30 * * * *", PRICES_JOB, "Reads the last price of every active symbol."),
     Row(
         "daily_catch_up",
         "30 2 * * *",

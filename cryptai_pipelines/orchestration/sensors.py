@@ -70,7 +70,8 @@ def _update(database: Database, kind: str, causes: Sequence[Cause], settings: Se
 
 def _stale(_: dg.SensorEvaluationContext, database: Database, settings: Settings) -> Sequence[Cause]:
     bars = health.last_bars(database, settings.exchange, settings.series)
-    failing = {sync.series for sync in health.failed_syncs(database, settings.series)}
+    syncs = health.failed_syncs(database, settings.series)
+    failing = {sync.series for sync in syncs if sync.source == settings.exchange}
     now_ms, grace_ms = SystemClock().now_ms(), round(settings.grace_seconds * 1000)
     return stale_causes(bars, now_ms, grace_ms, settings.ui_url, failing)
 

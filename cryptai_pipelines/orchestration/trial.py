@@ -63,7 +63,7 @@ def run_trial(
         result = settled_result(trial, series, after, closed, made.revision, run_id)
         nothing = backtests.no_days()
         days = value_days(database, trial, series, result.trades, nothing, span)
-        header = replace(result.header, metrics=full_metrics(result.header, after, days.values))
+        header = replace(result.header, metrics=full_metrics(database, result.header, after, days.values))
         with database.transaction() as cursor:
             check_lease(cursor, lease)
             identity = backtests.save_backtest(cursor, header)

@@ -46,6 +46,12 @@ def find_recordings(folder: Path, venue: str) -> Recordings:
     return found
 
 
+def read_bars_file(path: Path) -> Columns:
+    """`read_recording` of a file that was not found by `find_recordings`: its header is checked first."""
+    _check_header(path)
+    return read_recording(path)
+
+
 def read_recording(path: Path) -> Columns:
     """The venue columns of one file, ascending by `ts` (stable, so repeated open times keep their order).
 

@@ -37,14 +37,25 @@ def read_coverage(source: Cursor | Database, venue: str, series: Series) -> Cove
     return Coverage(covered, to_ms(first), to_ms(last))
 
 
-def other_sources(db: Database, venue: str, series: Series) -> list[str]:
-    """Sources other than `venue` that have bars of `series` in the store."""
+def read_hull(source: Cursor | Database, series: Series) -> Interval | None:
+    """From the first open time that any source of the series covers to the last one (exclusive); None when none does."""
+    statement = "SELECT min(covered_from), max(covered_until) FROM historical_data_range WHERE symbol = %s AND timeframe = %s"
+    keys = (series.symbol, series.timeframe.code)
+    if isinstance(source, Database):
+        start, end = source.rows(statement, keys)[0]
+    else:
+        source.execute(statement, keys)
+        start, end = source.fetchone()  # type: ignore[misc]
+    return None if start is None else Interval(to_ms(start), to_ms(end))  # type: ignore[arg-type]
+
+
+def read_first_bar(db: Database, series: Series) -> int | None:
+    """The open time of the first bar that any source has given, epoch ms."""
     rows = db.rows(
-        "SELECT source FROM historical_data_range WHERE symbol = %s AND timeframe = %s AND source <> %s"
-        " AND covered_until IS NOT NULL ORDER BY source",
-        (series.symbol, series.timeframe.code, venue),
+        "SELECT min(first_ts) FROM historical_data_range WHERE symbol = %s AND timeframe = %s",
+        (series.symbol, series.timeframe.code),
     )
-    return [source for (source,) in rows]
+    return to_ms(rows[0][0])
 
 
 def extend_coverage(

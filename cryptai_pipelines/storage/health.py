@@ -9,8 +9,9 @@ from cryptai_pipelines.market.series import Series, parse_series
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.times import to_ms
 
-# An attempt that nobody has repeated for longer than this is history: a week's bar, and a day.
-_REPEATED_WITHIN = "8 days"
+# An attempt that nobody has repeated for longer than this is history: a week's bar, and a day; sources that are only asked
+# about gaps are asked again within a day for as long as there is one.
+_REPEATED_WITHIN = "CASE WHEN s.rank > 0 THEN interval '1 day' ELSE interval '8 days' END"
 
 
 class LastBar(NamedTuple):
@@ -82,7 +83,8 @@ def last_bars(db: Database, source: str, series: Sequence[Series]) -> list[LastB
 
 
 def failed_syncs(db: Database, series: Sequence[Series]) -> list[FailedSync]:
-    """Every source of `series` whose latest finished sync FAILED or is PARTIAL, by source and series."""
+    """Every source of `series` whose latest finished sync FAILED or is PARTIAL, by source and series. Not imports of files: who
+    imports one sees what becomes of it."""
     rows = db.rows(
         f"WITH {_ASKED}, fed AS ("
         " SELECT source, symbol, timeframe FROM historical_data_range JOIN asked USING (symbol, timeframe)"
@@ -95,7 +97,9 @@ def failed_syncs(db: Database, series: Sequence[Series]) -> list[FailedSync]:
         " FROM fed AS f CROSS JOIN LATERAL (SELECT status, error, run_id, started_at FROM data_sync_log AS l"
         "  WHERE (l.source, l.symbol, l.timeframe) = (f.source, f.symbol, f.timeframe)"
         "  AND l.status IN ('COMPLETED', 'FAILED', 'PARTIAL') ORDER BY started_at DESC, id DESC LIMIT 1) AS latest"
-        f" WHERE latest.status <> 'COMPLETED' AND latest.started_at > now() - interval '{_REPEATED_WITHIN}'"
+        " LEFT JOIN series_sources AS s USING (source, symbol, timeframe)"
+        f" WHERE latest.status <> 'COMPLETED' AND latest.started_at > now() - {_REPEATED_WITHIN}"
+        " AND f.source NOT LIKE 'file:%%'"
         " ORDER BY f.source, f.symbol, f.timeframe",
         _columns(series),  # type: ignore[arg-type]
     )

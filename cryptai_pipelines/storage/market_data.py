@@ -23,13 +23,18 @@ _TABLE = TABLES["market_data"]
 
 
 def upsert(
-    cursor: Cursor, series: Series, rows: Columns, source: str, origin: str, is_filled: bool | np.ndarray = False
+    cursor: Cursor,
+    series: Series,
+    rows: Columns,
+    source: str | np.ndarray,
+    origin: str | np.ndarray,
+    is_filled: bool | np.ndarray = False,
 ) -> Change:
     """Insert or replace bars; equal ones are left alone.
 
     `rows`: `ts` (int64) and `BAR_COLUMNS`, of which `trades` may be int64 or whole float64 numbers; NaN in the last four
     columns is stored as NULL. `origin`: how the bar came (`rest`, `archive`, `csv`, `udf`, `secondary`, `resampled`,
-    `carried`).
+    `carried`). Source and origin are one text for all rows or one per row.
     """
     values: dict[str, Value] = {"ts": rows["ts"], **{name: rows[name] for name in BAR_COLUMNS}}
     values["trades"] = _whole(rows["trades"])
@@ -49,7 +54,7 @@ def remove(cursor: Cursor, series: Series, ts_ms: np.ndarray) -> int:
     return cursor.rowcount
 
 
-READABLE = (*BAR_COLUMNS, "is_filled", "source")
+READABLE = (*BAR_COLUMNS, "is_filled", "source", "origin")
 
 
 def read(
@@ -60,7 +65,8 @@ def read(
     columns: Sequence[str] = READABLE,
 ) -> pd.DataFrame:
     """The bars with `start_ms <= ts < end_ms` (all without bounds) as a bars frame: index `ts`, and of `READABLE` the `columns`
-    asked for: `BAR_COLUMNS` float64 with NaN for what the venue did not report, `is_filled` bool, `source` categorical."""
+    asked for: `BAR_COLUMNS` float64 with NaN for what the venue did not report, `is_filled` bool, `source` and
+    `origin` categorical."""
     import pyarrow as pa
 
     unknown = [name for name in columns if name not in READABLE]
@@ -76,7 +82,7 @@ def read(
     data: dict[str, object] = {}
     for name in columns:
         column = table[name]
-        if name == "source":
+        if name in ("source", "origin"):
             data[name] = column.dictionary_encode().combine_chunks().to_pandas().array
         elif name == "is_filled":
             data[name] = column.to_numpy().astype(bool)
@@ -98,28 +104,69 @@ def read_daily_closes(db: Database, series: Series) -> pd.Series:
     return pd.Series(table["close"].to_numpy(), index=ts_index(column_ms(table["day"])).rename("day"), name="close")
 
 
-def window_start(db: Database, series: Series, before_ms: int, bars: int) -> int:
+def window_start(db: Database, series: Series, before_ms: int, bars: int, *, filled: bool = True) -> int:
     """Open time (epoch ms) of the `bars`-th existing bar before `before_ms`, or of the first one when there are fewer;
-    `before_ms` itself when there is none or none is asked for."""
+    `before_ms` itself when there is none or none is asked for. Without `filled` only bars that a source has given count."""
     rows = db.rows(
         "SELECT min(ts) FROM (SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts < %s"
-        " ORDER BY ts DESC LIMIT %s) AS earlier",
+        f"{'' if filled else ' AND NOT is_filled'} ORDER BY ts DESC LIMIT %s) AS earlier",
         (*_keys(series).values(), to_datetime(before_ms), bars),
     )
     start = to_ms(rows[0][0])
     return before_ms if start is None else start
 
 
-def read_opens(db: Database, series: Series, start_ms: int, end_ms: int) -> np.ndarray:
-    """Open times (int64 epoch ms, ascending) of the bars with `start_ms <= ts < end_ms`."""
+def window_end(source: Cursor | Database, series: Series, from_ms: int, bars: int) -> int | None:
+    """Open time (epoch ms) of the `bars`-th existing bar (1 for the first) at or after `from_ms`; None when there are fewer."""
+    statement = "SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts >= %s ORDER BY ts OFFSET %s LIMIT 1"
+    parameters = (*_keys(series).values(), to_datetime(from_ms), bars - 1)
+    if isinstance(source, Database):
+        rows = source.rows(statement, parameters)
+    else:
+        source.execute(statement, parameters)
+        rows = source.fetchall()
+    return to_ms(rows[0][0]) if rows else None
+
+
+def read_opens(db: Database, series: Series, start_ms: int, end_ms: int, *, filled: bool = True) -> np.ndarray:
+    """Open times (int64 epoch ms, ascending) of the bars with `start_ms <= ts < end_ms`; without `filled` only of bars that a
+    source has given."""
     if start_ms >= end_ms:
         return np.empty(0, dtype="int64")
     table = db.read(
         "SELECT ts FROM market_data WHERE symbol = $1 AND timeframe = $2 AND ts >= $3::timestamptz AND ts < $4::timestamptz"
-        " ORDER BY ts",
+        f"{'' if filled else ' AND NOT is_filled'} ORDER BY ts",
         (*_keys(series).values(), iso(start_ms), iso(end_ms)),
     )
     return column_ms(table["ts"])
+
+
+def read_filled_opens(cursor: Cursor, series: Series, within: Interval) -> np.ndarray:
+    """Open times (int64 epoch ms, ascending) of the filled bars in `within`, in the transaction of `cursor`."""
+    cursor.execute(
+        "SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts >= %s AND ts < %s AND is_filled ORDER BY ts",
+        (*_keys(series).values(), to_datetime(within.start_ms), to_datetime(within.end_ms)),
+    )
+    return np.array([to_ms(ts) for (ts,) in cursor.fetchall()], dtype="int64")
+
+
+def count_filled(db: Database, series: Series, start_ms: int | None = None, end_ms: int | None = None) -> int:
+    """How many filled bars are stored with `start_ms <= ts < end_ms`; of the whole series without bounds."""
+    rows = db.rows(
+        "SELECT count(*) FROM market_data WHERE symbol = %s AND timeframe = %s AND is_filled"
+        " AND ts >= coalesce(%s, '-infinity'::timestamptz) AND ts < coalesce(%s, 'infinity'::timestamptz)",
+        (*_keys(series).values(), to_datetime(start_ms), to_datetime(end_ms)),
+    )
+    return rows[0][0]
+
+
+def last_close_before(db: Database, series: Series, ts_ms: int) -> float | None:
+    """The close of the last bar before `ts_ms`, None when there is none."""
+    rows = db.rows(
+        "SELECT close FROM market_data WHERE symbol = %s AND timeframe = %s AND ts < %s ORDER BY ts DESC LIMIT 1",
+        (*_keys(series).values(), to_datetime(ts_ms)),
+    )
+    return rows[0][0] if rows else None
 
 
 def span(source: Cursor | Database, series: Series) -> Interval | None:

@@ -72,17 +72,41 @@ def _append_known(cursor: Cursor, values: dict[str, Value], count: int) -> Chang
 _READ = (
     f"SELECT ts, {', '.join(_VALUES)}, revision, fetch_id, known_at FROM raw_ohlcv"
     " WHERE source = $1 AND symbol = $2 AND timeframe = $3 AND ts >= $4::timestamptz AND ts < $5::timestamptz"
-    " ORDER BY ts, revision"
 )
 
 
-def read_current(db: Database, source: str, series: Series, start_ms: int, end_ms: int) -> Columns:
+def read_current(
+    db: Database, source: str, series: Series, start_ms: int, end_ms: int, known_at_ms: int | None = None
+) -> Columns:
     """The latest revision of every bar with `start_ms <= ts < end_ms`, ascending: `bars.WIRE_DTYPES` and `revision` (int16),
-    `fetch_id` (int64), `known_at` (int64, epoch ms)."""
-    table = db.read(_READ, (source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)))
+    `fetch_id` (int64), `known_at` (int64, epoch ms). With `known_at_ms` the latest that was received by then."""
+    parameters = [source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)]
+    known = "" if known_at_ms is None else " AND known_at <= $6::timestamptz"
+    table = db.read(
+        f"{_READ}{known} ORDER BY ts, revision", parameters if known_at_ms is None else [*parameters, iso(known_at_ms)]
+    )
     times = ("ts", "close_ts", "known_at")
     columns = {name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names}
     if not columns["revision"].any():
         return columns
     latest = np.concatenate((columns["ts"][1:] != columns["ts"][:-1], [True]))
     return {name: values[latest] for name, values in columns.items()}
+
+
+_RECEIPTS = (
+    "SELECT ts, min(known_at) AS known_at, max(revision)::int8 AS revisions,"
+    " (array_agg(high ORDER BY revision))[1] AS first_high, (array_agg(low ORDER BY revision))[1] AS first_low,"
+    " (array_agg(volume ORDER BY revision))[1] AS first_volume, (array_agg(high ORDER BY revision DESC))[1] AS high,"
+    " (array_agg(low ORDER BY revision DESC))[1] AS low, (array_agg(volume ORDER BY revision DESC))[1] AS volume"
+    " FROM raw_ohlcv WHERE source = $1 AND symbol = $2 AND timeframe = $3 AND ts >= $4::timestamptz"
+    " AND ts < $5::timestamptz GROUP BY ts ORDER BY ts"
+)
+
+
+def read_receipts(db: Database, source: str, series: Series, start_ms: int, end_ms: int) -> Columns:
+    """When each bar with `start_ms <= ts < end_ms` was first received, and what became of it, ascending: `ts`, `known_at`
+    (int64, epoch ms), `revisions` (int64, how often it was restated), and `first_high`, `first_low`, `first_volume`, `high`,
+    `low`, `volume` (float64, as first and as last received)."""
+    table = db.read(_RECEIPTS, (source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)))
+    times = ("ts", "known_at")
+    return {name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names}

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.changes import Change
@@ -117,6 +117,18 @@ def changed_since(source: Cursor | Database, asset: str, series: Series, revisio
         (*_keys(asset, series), revision),
     )[0]
     return None if first is None else Interval(to_ms(first), to_ms(last))  # type: ignore[arg-type]
+
+
+def changes_since(source: Cursor | Database, asset: str, series: Series, revision: int) -> list[Interval]:
+    """The open times that changed after `revision`, as intervals of which each ends after its last changed bar; ascending, and
+    apart from each other by at least one bar."""
+    rows = _rows(
+        source,
+        "SELECT first_ts, last_ts FROM series_changes WHERE asset = %s AND symbol = %s AND timeframe = %s AND revision > %s"
+        " ORDER BY first_ts, last_ts",
+        (*_keys(asset, series), revision),
+    )
+    return merged(Interval(to_ms(first), to_ms(last) + series.timeframe.ms) for first, last in rows)  # type: ignore[arg-type,operator]
 
 
 def stale(db: Database, lineage: Iterable[Derived]) -> list[Stale]:

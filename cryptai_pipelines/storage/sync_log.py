@@ -16,12 +16,13 @@ COUNTS = ("pages", "rows_fetched", "rows_new", "rows_restated", "rows_validated"
 FINAL_STATUSES = ("COMPLETED", "PARTIAL", "FAILED")
 
 
-def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None) -> int:
-    """A RUNNING row under `lease`, committed at once so that it is seen while the work goes on; its id."""
+def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None, source: str | None = None) -> int:
+    """A RUNNING row under `lease`, committed at once so that it is seen while the work goes on; its id. `source`: which source
+    is asked, if it is not the one that the lease is named after."""
     rows = db.rows(
         "INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, token, run_id)"
         " VALUES (%s, %s, %s, 'RUNNING', clock_timestamp(), clock_timestamp() + %s * interval '1 second', %s, %s) RETURNING id",
-        (lease.source, lease.series.symbol, lease.series.timeframe.code, lease.lease_s, lease.token, run_id),
+        (source or lease.source, lease.series.symbol, lease.series.timeframe.code, lease.lease_s, lease.token, run_id),
     )
     return rows[0][0]
 
@@ -47,14 +48,14 @@ def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, 
 def note_validation(
     cursor: Cursor, lease: SeriesLease, validated: int = 0, quarantined: int = 0, error: str | None = None
 ) -> None:
-    """Add what validation did to the syncs made under `lease`. With `error` a sync that had COMPLETED becomes PARTIAL: its bars
-    were received and are not usable."""
+    """Add what validation did to the latest sync made under `lease`. With `error` a sync that had COMPLETED becomes PARTIAL:
+    its bars were received and are not usable."""
     cursor.execute(
         "UPDATE data_sync_log SET rows_validated = coalesce(rows_validated, 0) + %s,"
         " rows_quarantined = coalesce(rows_quarantined, 0) + %s, error = coalesce(%s, error),"
         " status = CASE WHEN %s::text IS NOT NULL AND status = 'COMPLETED' THEN 'PARTIAL' ELSE status END"
-        " WHERE source = %s AND symbol = %s AND timeframe = %s AND token = %s",
-        (validated, quarantined, error, error, lease.source, lease.series.symbol, lease.series.timeframe.code, lease.token),
+        " WHERE id = (SELECT max(id) FROM data_sync_log WHERE symbol = %s AND timeframe = %s AND token = %s)",
+        (validated, quarantined, error, error, lease.series.symbol, lease.series.timeframe.code, lease.token),
     )
 
 

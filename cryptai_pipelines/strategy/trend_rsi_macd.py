@@ -11,6 +11,7 @@ import pandas as pd
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.quality.filling import refuse_interpolated
 from cryptai_pipelines.strategy.gates import (
     data_quality_gate,
     macd_gate,
@@ -76,6 +77,7 @@ def signals(
 def _check(bars: pd.DataFrame, indicators: pd.DataFrame, timeframe: Timeframe, start_ms: int) -> tuple[np.ndarray, int]:
     _require_columns("bars", bars, ("close", "is_filled"))
     _require_columns("indicators", indicators, NEEDS)
+    refuse_interpolated(bars)
     opens = _open_times("bars", bars.index)
     _open_times("indicators", indicators.index)
     off_grid = ~timeframe.on_grid(opens)

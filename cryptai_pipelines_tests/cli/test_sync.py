@@ -29,8 +29,8 @@ _NOW_MS = 1_704_153_900_000  # 2024-01-02T00:05Z
 _HOUR_US = 3_600_000_000
 # One page and 500 bars a commit instead of many: more moments to be killed at.
 SMALL_COMMITS = """
-from cryptai_pipelines.orchestration.chain import raw_ohlcv, validated_bars
-raw_ohlcv.PAGES_PER_COMMIT, validated_bars.BARS_PER_COMMIT = 1, 500
+from cryptai_pipelines.orchestration.chain import receive, validated_bars
+receive.PAGES_PER_COMMIT, validated_bars.BARS_PER_COMMIT = 1, 500
 """
 # Half a year of the sample: real outages and off-grid bars, and quick to fetch several times.
 _PART = ["sync", "BTC-USDT", "--start", "2017-09-01", "--end", "2018-06-01"]

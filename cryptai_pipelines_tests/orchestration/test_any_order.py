@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.orchestration.chain import raw_ohlcv, validated_bars
+from cryptai_pipelines.orchestration.chain import receive, validated_bars
 from cryptai_pipelines.orchestration.chain.outcome import ignore_progress
 from cryptai_pipelines.orchestration.chain.steps import chain_steps, engine_parameters, holding, strategy_parameters
 from cryptai_pipelines.orchestration.chain.walk import walk
@@ -48,21 +48,19 @@ class Killed(BaseException):
     """Stands for SIGKILL: nothing of ours may catch it and go on."""
 
 
-class Mortal:
+class Mortal(Database):
     """A database whose user is killed as it opens its n-th transaction for writing."""
 
     def __init__(self, database: Database, after: int):
-        self._database, self._left = database, after
-
-    def __getattr__(self, name):
-        return getattr(self._database, name)
+        self.__dict__.update(database.__dict__)
+        self._left = after
 
     @contextmanager
     def transaction(self):
         if self._left == 0:
             raise Killed
         self._left -= 1
-        with self._database.transaction() as cursor:
+        with super().transaction() as cursor:
             yield cursor
 
 
@@ -138,7 +136,7 @@ def test_the_chain_recovers_from_anything(postgres_server, tmp_path_factory, act
         fresh_database(postgres_server) as database,
         fresh_database(postgres_server) as whole,
     ):
-        patch.setattr(raw_ohlcv, "PAGES_PER_COMMIT", 1)
+        patch.setattr(receive, "PAGES_PER_COMMIT", 1)
         patch.setattr(validated_bars, "BARS_PER_COMMIT", 150)
         world = World(database, tmp_path_factory.mktemp("world"))
         for name, argument in actions:

@@ -131,6 +131,7 @@ EVERY_DAY = {
     "bars_at_close": [f"{hour:02}:{minute:02}" for hour in range(24) for minute in range(1, 60, 5)],
     "daily_symbols": ["00:20"],
     "daily_catch_up": ["02:30"],
+    "latest_prices": [f"{hour:02}:{minute}" for hour in range(24) for minute in ("00", "30")],
 }
 SUNDAYS = {"weekly_maintenance": ["04:00"]}
 

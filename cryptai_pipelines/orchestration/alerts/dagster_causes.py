@@ -47,8 +47,7 @@ def read_checks(
 def _next_state(
     instance: dg.DagsterInstance, run_id: str, at_s: float, evaluation: Any, before: CheckState | None
 ) -> CheckState:
-    shown = evaluation.metadata.get("findings")
-    found = read_findings(str(shown.value) if shown else evaluation.description or "", evaluation.passed)
+    found = read_findings(_shown(evaluation), evaluation.passed)
     earlier = before["open"] if before else {}
     merged = merge_findings({series: one["text"] for series, one in earlier.items()}, found, _looked_at(instance, run_id))
     new = {"since_ms": round(at_s * 1000)}
@@ -57,6 +56,14 @@ def _next_state(
         opened[series]["run"] = run_id
     severity = evaluation.severity.value if found or before is None else before["severity"]
     return {"run": run_id, "severity": severity, "open": opened}
+
+
+def _shown(evaluation: Any) -> str:
+    """What a check says it found: its `findings`, or else everything that it shows."""
+    if "findings" in evaluation.metadata:
+        return str(evaluation.metadata["findings"].value)
+    told = [f"{name}: {value.value}" for name, value in evaluation.metadata.items()]
+    return " ".join(" ".join([evaluation.description or "", *told]).split())[:300]
 
 
 def _looked_at(instance: dg.DagsterInstance, run_id: str) -> list[Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress
-from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, remember
+from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, reached, remember
 from cryptai_pipelines.storage import derived, quality_log, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
@@ -25,23 +25,27 @@ def bring_derived_up_to_date(
     input_asset: str,
     extra_keys: Mapping[str, str],
     made_of: str,
+    warmup_bars: int,
     compute_block: Callable[[Interval], pd.DataFrame],
     on_progress: OnProgress,
 ) -> Outcome:
-    """Bring the table `asset` of the leased series in line with `input_asset`.
+    """Bring the table `asset` of the leased series in line with `input_asset`, where changes of it can be seen.
 
-    `compute_block` gives the rows of all bars in an interval. Each block is one transaction; the state that calls the series
+    `compute_block` gives the rows of all bars in an interval, made of the bars of their canonical chunks and of `warmup_bars`
+    existing ones before each. Each block is one transaction; the state that calls the series
     up to date is written with the last one, so that a kill in between repeats blocks and loses nothing.
     """
     series, written = lease.series, Change()
     stale = find_stale(database, asset, input_asset, series, made_of)
     if stale is not None:
         keys = {**extra_keys, "symbol": series.symbol, "timeframe": series.timeframe.code}
-        total = stale.end_ms - stale.start_ms
+        spans = reached(database, stale, warmup_bars)
+        total, done = sum(end - start for start, end in spans), 0
         on_progress(Progress(asset, series, 0, total, 0))
-        for interval in blocks(stale.start_ms, stale.end_ms, series.timeframe):
-            written += _write_block(database, lease, keys, interval, compute_block(interval), stale)
-            on_progress(Progress(asset, series, interval.end_ms - stale.start_ms, total, written.rows))
+        for interval in (block for span in spans for block in blocks(*span, series.timeframe)):
+            written += _write_block(database, lease, keys, interval, compute_block(interval), stale, spans)
+            done += interval.end_ms - interval.start_ms
+            on_progress(Progress(asset, series, done, total, written.rows))
     return _outcome(database, asset, series, written)
 
 
@@ -52,6 +56,7 @@ def _write_block(
     interval: Interval,
     frame: pd.DataFrame,
     stale: Stale,
+    spans: Sequence[Interval],
 ) -> Change:
     # New bars cannot leave rows behind whose bar is gone.
     known = np.empty(0, "int64") if stale.continues else derived.read_opens(database, stale.asset, keys, *interval)
@@ -62,8 +67,8 @@ def _write_block(
             cursor, stale.asset, keys, frame, code_version=stale.version, coverage_revision=stale.source.revision
         )
         change += _remove(cursor, stale.asset, keys, orphans)
-        if interval.end_ms == stale.end_ms:
-            remember(cursor, stale)
+        if interval.end_ms == spans[-1].end_ms:
+            remember(cursor, stale, spans=spans)
     return change
 
 

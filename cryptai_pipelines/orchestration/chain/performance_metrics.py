@@ -55,7 +55,7 @@ def bring_up_to_date(
         with database.transaction() as cursor:
             check_lease(cursor, lease)
             written = backtests.replace_daily(cursor, identity, Timeframe.D1.floor(begin), days.new)
-            backtests.save_backtest(cursor, replace(header, metrics=full_metrics(header, engine, days.values)))
+            backtests.save_backtest(cursor, replace(header, metrics=full_metrics(database, header, engine, days.values)))
         news = _news(header, trades)
         if news != (stale.own.state if stale.own else None) or not files.exist:
             _publish(database, lease, trial, engine, files)
@@ -112,11 +112,22 @@ def _day_ends(database: Database, trades: pd.DataFrame, series: Series, trial: T
     return pd.concat(parts)
 
 
-def full_metrics(header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray) -> dict[str, float | int | None]:
-    """The header's metrics and those of `backtest.metrics` over daily values, which take 365 days to the year."""
+def full_metrics(
+    database: Database, header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray
+) -> dict[str, float | int | None]:
+    """The header's metrics, those of `backtest.metrics` over daily values, which take 365 days to the year, and the share of
+    the simulated bars that were filled."""
     settled = settle(engine)[0]
     optimistic = float(settled.books[1]["cash"]) / settled.parameters.initial_capital - 1
-    return {**header.metrics, **summary(settled, values, DAYS_PER_YEAR), "optimistic_total_return": optimistic}
+    metrics = summary(settled, values, DAYS_PER_YEAR)
+    share = _filled_share(database, header)
+    return {**header.metrics, **metrics, "optimistic_total_return": optimistic, "filled_share": share}
+
+
+def _filled_share(database: Database, header: backtests.BacktestHeader) -> float | None:
+    if header.first_ts is None or header.last_ts is None:
+        return None
+    return market_data.count_filled(database, header.series, header.first_ts, header.last_ts + 1) / header.bars
 
 
 def _outcome(database: Database, series: Series, trial: Trial, files: Published, written: Change, published: bool) -> Outcome:

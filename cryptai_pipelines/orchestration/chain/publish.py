@@ -96,7 +96,7 @@ def _quality(database: Database, venue: str, series: Series) -> dict[str, object
         "missing bars": missing,
         "completeness": f"{100 * received / expected:.3f} %" if expected else "not defined",
         "quarantined": ", ".join(f"{count} {rule}" for rule, count in quarantined.items()) or "none",
-        "filled bars": 0,
+        "filled bars": market_data.count_filled(database, series),
     }
 
 

@@ -14,6 +14,7 @@ from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import made_from
+from cryptai_pipelines.orchestration.chain.technical_indicators import FILLED_SHARE
 from cryptai_pipelines.storage import derived, market_data
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
@@ -34,14 +35,16 @@ def bring_up_to_date(
 ) -> Outcome:
     """Compute and store the signals that changed indicators make stale, block by block; a block is one transaction."""
     series = lease.series
+    derived.ensure_columns(database, ASSET, (FILLED_SHARE,))
 
     def block(interval: Interval) -> pd.DataFrame:
         bars, indicators = read_inputs(database, series, strategy, interval)
-        return strategy.signals(bars, indicators, series.timeframe, parameters, interval.start_ms)
+        signals = strategy.signals(bars, indicators, series.timeframe, parameters, interval.start_ms)
+        return signals.assign(**{FILLED_SHARE: indicators[FILLED_SHARE].reindex(signals.index)})
 
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
-    keys = {"strategy": strategy.name}
-    return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, block, on_progress)
+    keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(series.timeframe)
+    return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress)
 
 
 def read_inputs(
@@ -52,5 +55,5 @@ def read_inputs(
     window = market_data.window_start(database, series, begin, strategy.warmup_bars(series.timeframe))
     bars = market_data.read(database, series, window, interval.end_ms, columns=(*BAR_COLUMNS, "is_filled"))
     keys = {"symbol": series.symbol, "timeframe": series.timeframe.code}
-    indicators = derived.read(database, INDICATORS, keys, window, interval.end_ms, strategy.needs)
+    indicators = derived.read(database, INDICATORS, keys, window, interval.end_ms, (*strategy.needs, FILLED_SHARE))
     return bars, indicators

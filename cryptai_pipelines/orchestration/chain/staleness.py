@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, chunk_start
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.storage import state
+from cryptai_pipelines.storage import market_data, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
 
@@ -26,13 +26,16 @@ CHUNKS_PER_BLOCK = 8
 
 @dataclass(frozen=True)
 class Stale:
-    """What is to be done for one series. `start_ms` to `end_ms` (exclusive): what no longer matches the input. `source`: the
-    input's state that the result will be made from. `own`: the asset's state before. `version`: what it will be made from."""
+    """What is to be done for one series. `start_ms` to `end_ms` (exclusive): from the first bar that no longer matches the
+    input to the end of the series. `changes`: what changed in the input, ascending and apart; all of it when the asset is made
+    anew. `source`: the input's state that the result will be made from. `own`: the asset's state before. `version`: what it
+    will be made from."""
 
     asset: str
     series: Series
     start_ms: int
     end_ms: int
+    changes: tuple[Interval, ...]
     source: state.SeriesState
     own: state.SeriesState | None
     version: str
@@ -56,18 +59,47 @@ def find_stale(database: Database, asset: str, input_asset: str, series: Series,
     version = made_from(made_of, {"input": source.code_version})
     length = series.timeframe.ms
     if own is None or own.code_version != version:
-        return Stale(asset, series, source.first_ts, source.last_ts + length, source, own, version)
-    changed = state.changed_since(database, input_asset, series, own.input_revision)
-    if changed is None:
+        whole = Interval(source.first_ts, source.last_ts + length)
+        return Stale(asset, series, *whole, (whole,), source, own, version)
+    changes = state.changes_since(database, input_asset, series, own.input_revision)
+    if not changes:
         return None
-    end = max(source.last_ts, changed.end_ms) + length
-    return Stale(asset, series, changed.start_ms, end, source, own, version)
+    end = max(source.last_ts + length, changes[-1].end_ms)
+    return Stale(asset, series, changes[0].start_ms, end, tuple(changes), source, own, version)
 
 
-def remember(cursor: Cursor, stale: Stale, own_state: bytes | None = None) -> None:
-    """Call the asset up to date. The whole span counts as changed, whatever of it an interrupted run had written before."""
-    last = max(stale.start_ms, stale.end_ms - stale.series.timeframe.ms)
-    state.record_change(cursor, stale.asset, stale.series, Change(new=1, first_ts=stale.start_ms, last_ts=last))
+def reached(source: Cursor | Database, stale: Stale, warmup_bars: int) -> list[Interval]:
+    """What of a per-bar asset the changes of its input can touch, ascending and apart, when the values of a canonical chunk are
+    made of the chunk and of the `warmup_bars` existing bars before it."""
+    spans = []
+    for change in stale.changes:
+        end = reach_end(source, stale.series, change, warmup_bars) if change.end_ms < stale.end_ms else None
+        spans.append(Interval(change.start_ms, stale.end_ms if end is None else min(end, stale.end_ms)))
+    return merged(spans)
+
+
+def reach_end(source: Cursor | Database, series: Series, change: Interval, warmup_bars: int) -> int | None:
+    """Where the last chunk ends that a change of the bars in `change` can touch; None when that is the end of the series.
+
+    A chunk's warm-up reaches back to the change when fewer than `warmup_bars` existing bars lie between them. Bars that
+    appeared or went are counted right by this: those in between that did not change are the same before and after.
+    """
+    last = change.end_ms - series.timeframe.ms
+    if warmup_bars > 0:
+        after = market_data.window_end(source, series, change.end_ms, warmup_bars)
+        if after is None:
+            return None
+        last = after
+    return chunk_start(last, series.timeframe) + CHUNK_BARS * series.timeframe.ms
+
+
+def remember(cursor: Cursor, stale: Stale, own_state: bytes | None = None, *, spans: Sequence[Interval] | None = None) -> None:
+    """Call the asset up to date. All of `spans`, or else of the time from `start_ms` on, counts as changed, whatever of it an
+    interrupted run had written before."""
+    length = stale.series.timeframe.ms
+    for start, end in spans or [Interval(stale.start_ms, stale.end_ms)]:
+        change = Change(new=1, first_ts=start, last_ts=max(start, end - length))
+        state.record_change(cursor, stale.asset, stale.series, change)
     state.write_state(
         cursor,
         stale.asset,

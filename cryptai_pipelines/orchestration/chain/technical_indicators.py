@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
+from cryptai_pipelines.indicators.filled_share import FILLED_WINDOW, filled_share
 from cryptai_pipelines.indicators.registry import IndicatorSpec
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.orchestration.catalog import lineage_version
@@ -18,6 +19,7 @@ from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 
 ASSET = "technical_indicators"
+FILLED_SHARE = "filled_share"
 BARS = "validated_bars"
 
 
@@ -26,15 +28,18 @@ def bring_up_to_date(
 ) -> Outcome:
     """Compute and store what changed bars make stale, block by block; a block is one transaction."""
     series = lease.series
-    derived.ensure_columns(database, ASSET, output_columns(specs))
-    inputs = sorted({name for spec in specs for name in spec.inputs})
-    parameters = {spec.name: dict(spec.parameters) for spec in specs}
+    derived.ensure_columns(database, ASSET, (*output_columns(specs), FILLED_SHARE))
+    inputs = sorted({"is_filled", *(name for spec in specs for name in spec.inputs)})
+    parameters: dict[str, object] = {spec.name: dict(spec.parameters) for spec in specs} | {FILLED_SHARE: FILLED_WINDOW}
+    warmup = max(warmup_bars(specs), FILLED_WINDOW)
 
     def block(interval: Interval) -> pd.DataFrame:
         begin = chunk_start(interval.start_ms, series.timeframe)
-        window = market_data.window_start(database, series, begin, warmup_bars(specs))
+        window = market_data.window_start(database, series, begin, warmup)
         bars = market_data.read(database, series, window, interval.end_ms, columns=inputs)
-        return compute(bars, specs, series.timeframe, interval.start_ms)
+        frame = compute(bars.drop(columns="is_filled"), specs, series.timeframe, interval.start_ms)
+        share = filled_share(bars["is_filled"].to_numpy())[len(bars) - len(frame) :]
+        return frame.assign(**{FILLED_SHARE: share})
 
     made_of = made_from(lineage_version(ASSET), parameters)
-    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, block, on_progress)
+    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, warmup, block, on_progress)

@@ -17,7 +17,7 @@ CREATE TABLE reconciliations (
     symbol text COLLATE "C" NOT NULL, timeframe text COLLATE "C" NOT NULL,
     source text COLLATE "C" NOT NULL, other_source text COLLATE "C" NOT NULL, month timestamptz NOT NULL,
     compared integer NOT NULL, agreeing integer NOT NULL, only_source integer NOT NULL, only_other integer NOT NULL,
-    disagreeing integer NOT NULL, believed text NOT NULL, details jsonb NOT NULL DEFAULT '{}',
+    disagreeing integer NOT NULL, believed text NOT NULL, raw_revision bigint NOT NULL, details jsonb NOT NULL DEFAULT '{}',
     reconciled_at timestamptz NOT NULL,
     PRIMARY KEY (symbol, timeframe, source, other_source, month)
 );

@@ -1,0 +1,132 @@
+"""`cryptai bars`: the validated bars of a series, as they are or as they were known at some moment."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cryptai_pipelines.cli.options import EndOption, JsonOption, StartOption
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cryptai_pipelines.market.series import Series
+
+_SHOWN = 20
+_FORMATS = (".csv", ".parquet")
+
+
+class Fill(enum.StrEnum):
+    """What `--fill` accepts. `stored`: filled bars as they stand in the store."""
+
+    STORED = "stored"
+    NONE = "none"
+    INTERPOLATE = "interpolate"
+
+
+def bars(
+    series: Annotated[str, typer.Argument(metavar="SERIES", help="Such as BTC-USDT@1h, or BTC-USDT with --timeframe.")],
+    timeframe: Annotated[str, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
+    as_of: Annotated[str | None, typer.Option(metavar="TIME", help="As known at this moment (ISO 8601, UTC).")] = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    fill: Annotated[Fill, typer.Option(help="`interpolate` reads ahead: for charts and exports only.")] = Fill.STORED,
+    to: Annotated[Path | None, typer.Option(metavar="FILE", help="Write them to a .csv or .parquet file.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the bars of a series with the source and origin of each; the last 20 on a terminal, all with --to or --json."""
+    from cryptai_pipelines.cli.output import print_json, say
+    from cryptai_pipelines.cli.selection import chosen_window
+    from cryptai_pipelines.market.clock import parse_time
+    from cryptai_pipelines.market.errors import BadInput
+
+    chosen = _series(series, timeframe)
+    if to is not None and to.suffix not in _FORMATS:
+        raise BadInput(f"--to {to} is not accepted; accepted: a file that ends in {' or '.join(_FORMATS)}")
+    known_at = None if as_of is None else parse_time(as_of, "--as-of")
+    found = _read(chosen, chosen_window(start, end), known_at, fill)
+    summary: dict[str, Any] = {
+        "symbol": chosen.symbol,
+        "timeframe": chosen.timeframe.code,
+        "as_of": as_of,
+        "bars": len(found),
+        "filled": int(found["is_filled"].sum()),
+        "origins": {str(name): int(count) for name, count in found["origin"].value_counts().items() if count},
+    }
+    if to is not None:
+        _write(found, to)
+        say(f"bars: {len(found):,} bars of {chosen} written to {to}")
+    if json:
+        print_json(summary if to is not None else {**summary, "rows": _rows(found)})
+    elif to is None:
+        _print(found, chosen)
+
+
+def _series(text: str, timeframe: str) -> Series:
+    from cryptai_pipelines.market.series import Series, parse_series, parse_symbol
+    from cryptai_pipelines.market.timeframe import parse_timeframe
+
+    if "@" in text or "|" in text:
+        return parse_series(text.replace("@", "|"))
+    return Series(parse_symbol(text), parse_timeframe(timeframe))
+
+
+def _read(series: Series, window: Any, known_at_ms: int | None, fill: Fill) -> pd.DataFrame:
+    import pandas as pd
+
+    from cryptai_pipelines.market.errors import CryptaiError
+    from cryptai_pipelines.orchestration.chain.bar_history import read_bars
+    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.quality.filling import interpolated
+    from cryptai_pipelines.settings import load_settings
+
+    with open_store(load_settings()) as store:
+        blocks = [block for block in read_bars(store.database, series, window, known_at_ms) if len(block)]
+    if not blocks:
+        known = "" if known_at_ms is None else " as known at that moment"
+        raise CryptaiError(f"no bars of {series} are stored{known}; fetch them with: cryptai sync {series.symbol}")
+    found = pd.concat([block.astype({"source": str, "origin": str}) for block in blocks])
+    if fill is Fill.STORED:
+        return found
+    given = found[~found["is_filled"]]
+    return given if fill is Fill.NONE else interpolated(given, series.timeframe)
+
+
+def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
+    from cryptai_pipelines.market.bars import index_ms
+    from cryptai_pipelines.market.clock import format_time
+
+    times = [format_time(int(ts)) for ts in index_ms(found.index)]
+    return [{"ts": ts, **row} for ts, row in zip(times, found.to_dict("records"), strict=True)]
+
+
+def _write(found: pd.DataFrame, to: Path) -> None:
+    """Complete or not at all: the file appears under its name when it is whole."""
+    partial = to.with_name(f".{to.name}.part")
+    table = found.reset_index()
+    try:
+        if to.suffix == ".parquet":
+            table.to_parquet(partial, index=False)
+        else:
+            table.to_csv(partial, index=False, date_format="%Y-%m-%dT%H:%M:%SZ")
+        partial.replace(to)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _print(found: pd.DataFrame, series: Series) -> None:
+    from rich.table import Table
+
+    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.results import print_table
+
+    table = Table("open time", "open", "high", "low", "close", "volume", "source", "origin")
+    for row in _rows(found.tail(_SHOWN)):
+        values = [f"{row[name]:.10g}" for name in ("open", "high", "low", "close", "volume")]
+        table.add_row(row["ts"], *values, row.get("source", ""), row["origin"])
+    print_table(table)
+    if len(found) > _SHOWN:
+        say(f"bars: the last {_SHOWN} of {len(found):,} bars of {series}; all of them with --to FILE or --json")

@@ -1,0 +1,72 @@
+"""Bars as they were known at some moment: the same judgement and composition as `validated_bars`, over the revisions that had
+been received by then. Nothing is written here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, bars_frame
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.staleness import blocks
+from cryptai_pipelines.orchestration.chain.validated_bars import judge_source
+from cryptai_pipelines.quality.composition import Composed, compose
+from cryptai_pipelines.quality.filling import CARRIED, carry_forward, missing_within
+from cryptai_pipelines.storage import coverage, gap_fills, market_data, raw, series_sources
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.series_sources import SeriesSource
+
+_COLUMNS = (*BAR_COLUMNS, "is_filled", "source", "origin")
+
+
+def read_bars(
+    database: Database, series: Series, within: Interval | None = None, known_at_ms: int | None = None
+) -> Iterator[pd.DataFrame]:
+    """The validated bars of `within` (all without) in blocks, ascending; with `known_at_ms` as they were known at that moment.
+
+    Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
+    was believed, and its rank among the others, is that of now.
+    """
+    hull = coverage.read_hull(database, series)
+    if hull is None:
+        return
+    span = hull if within is None else Interval(max(within.start_ms, hull.start_ms), min(within.end_ms, hull.end_ms))
+    if known_at_ms is None:
+        for block in blocks(*span, series.timeframe):
+            yield market_data.read(database, series, *block)
+        return
+    yield from _as_known(database, series, span, known_at_ms)
+
+
+def _as_known(database: Database, series: Series, span: Interval, known_at_ms: int) -> Iterator[pd.DataFrame]:
+    sources = series_sources.read_sources(database, series)
+    fills = gap_fills.read_fills(database, series, known_at_ms)
+    # A gap at the start carries the close of a bar before it, however far back that is.
+    start = min([span.start_ms, *(gap.start_ms - series.timeframe.ms for gap in fills if gap.end_ms > span.start_ms)])
+    close: float | None = None
+    for block in blocks(start, span.end_ms, series.timeframe):
+        composed = _composed(database, series, sources, block, known_at_ms)
+        missing = missing_within(composed.opens, series.timeframe, fills, block)
+        frame = _frame(composed, carry_forward(composed.bars, missing, close), sources)
+        if len(composed.opens):
+            close = float(composed.bars["close"][-1])
+        yield frame[frame.index >= pd.Timestamp(span.start_ms, unit="ms", tz="UTC")]
+
+
+def _composed(database: Database, series: Series, sources: list[SeriesSource], block: Interval, known_at_ms: int) -> Composed:
+    ranked = []
+    for source in sources:
+        rows = raw.read_current(database, source.source, series, *block, known_at_ms)
+        ranked.append(judge_source(rows, source, series, known_at_ms)[0])
+    return compose(ranked)
+
+
+def _frame(composed: Composed, filled: Columns, sources: list[SeriesSource]) -> pd.DataFrame:
+    bars = bars_frame(composed.bars).assign(is_filled=False, source=composed.source, origin=composed.origin)
+    if len(filled["ts"]):
+        carried = bars_frame(filled).assign(is_filled=True, source=sources[0].source, origin=CARRIED)
+        bars = pd.concat((bars, carried)).sort_index()
+    return bars[list(_COLUMNS)].astype({"is_filled": np.bool_})

@@ -1,0 +1,62 @@
+"""Who is asked for the bars of a gap, in which order: the primary venue again, its archive, the other venues of
+`CRYPTAI_SECONDARY`. What is done with their answers is in `chain.holes`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.holes import Door, OpenDoors
+from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive
+from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.source import BarSource
+
+
+class Secondary(NamedTuple):
+    """Another venue, and the quote currency under which it trades what the primary trades; None for the same."""
+
+    exchange: str
+    quote: str | None = None
+
+
+def parse_secondaries(settings: Settings) -> list[Secondary]:
+    """`CRYPTAI_SECONDARY`: `EXCHANGE` or `EXCHANGE:QUOTE` each; `BadInput` names what is neither, or is the primary itself."""
+    found = []
+    for text in settings.secondary:
+        exchange, separator, quote = text.partition(":")
+        if not exchange or (separator and not quote.isalnum()):
+            raise BadInput(f"CRYPTAI_SECONDARY names {text!r}; accepted: an exchange, or exchange:QUOTE such as kraken:USD")
+        if exchange == settings.exchange:
+            raise BadInput(f"CRYPTAI_SECONDARY names {text!r}, which is the primary venue; accepted: another one")
+        found.append(Secondary(exchange, quote.upper() or None))
+    return found
+
+
+def doors(
+    primary: BarSource,
+    archive: Archive | None,
+    secondaries: Sequence[tuple[Secondary, Callable[[], BarSource]]],
+) -> OpenDoors:
+    """The doors of every series. A secondary venue is opened when it is first knocked at."""
+
+    def of(series: Series) -> list[Door]:
+        timeframe = series.timeframe
+        found = [Door(primary.name, primary.origin(timeframe), partial(primary.bars, series.symbol, timeframe))]
+        if archive is not None:
+            found.append(Door(archive.name, "archive", partial(archive.bars, series.symbol, timeframe)))
+        for secondary, opened in secondaries:
+            found.append(Door(secondary.exchange, "secondary", partial(_bars_of, opened, secondary, series)))
+        return found
+
+    return of
+
+
+def _bars_of(
+    opened: Callable[[], BarSource], secondary: Secondary, series: Series, start_ms: int, end_ms: int
+) -> Iterator[Page]:
+    base, _, quote = series.symbol.partition("-")
+    return opened().bars(f"{base}-{secondary.quote or quote}", series.timeframe, start_ms, end_ms)
