@@ -69,6 +69,7 @@ def _children(settings: Settings, store: Store, port: int, lock: IO[str]) -> Ite
     from cryptai_pipelines.orchestration.instance import dagster_environment, end_lost_runs, register_symbols
 
     environment = dagster_environment(settings, store)
+    environment["CRYPTAI_UI_URL"] = settings.ui_url if "ui_url" in settings.model_fields_set else f"http://{HOST}:{port}"
     write_record(lock, port, ())
     register_symbols(environment, settings.symbols)
     for lost in end_lost_runs(environment):

@@ -61,6 +61,13 @@ def open_store(settings: Settings) -> Iterator[Store]:
 
 
 @contextmanager
+def open_server(settings: Settings) -> Iterator[str]:
+    """URL of our database on a running server, in whatever state the database itself is: for putting a backup back."""
+    with _server(settings) as (url, _):
+        yield url
+
+
+@contextmanager
 def _server(settings: Settings) -> Iterator[tuple[str, str | None]]:
     from cryptai_pipelines.storage.database import create_databases
 
