@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from cryptai_pipelines.cli import backtest, bars, db, demo, doctor, reconcile, replay, sync, up
+from cryptai_pipelines.cli import backtest, bars, db, demo, doctor, reconcile, replay, restatements, sync, up
 from cryptai_pipelines.cli.interrupts import note_interrupts, received_signal
 from cryptai_pipelines.cli.output import configure_logging, print_json, say
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
@@ -44,6 +44,7 @@ app.command("sync")(sync.sync)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
 app.command("reconcile")(reconcile.reconcile)
+app.command("restatements")(restatements.restatements)
 app.command("replay")(replay.replay)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it.")
