@@ -12,6 +12,7 @@ import dagster as dg
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from cryptai_pipelines.orchestration.jobs import ALL_JOBS  # noqa: E402
+from cryptai_pipelines.orchestration.latest_prices_asset import latest_prices  # noqa: E402
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource  # noqa: E402
 from cryptai_pipelines.orchestration.schedules import ALL_SCHEDULES  # noqa: E402
 from cryptai_pipelines.orchestration.series_chain import series_chain  # noqa: E402
@@ -27,7 +28,7 @@ def build_defs(*, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         **(overrides or {}),
     }
     return dg.Definitions(
-        assets=[symbols, series_chain],
+        assets=[symbols, latest_prices, series_chain],
         jobs=ALL_JOBS,
         schedules=ALL_SCHEDULES,
         resources=resources,

@@ -31,6 +31,16 @@ class Settings(BaseSettings):
     )
     fill: str = Field("carry_forward", description="What is done with gaps that no source can close: `carry_forward` or `none`")
     binance_url: str = Field("https://api.binance.com", description="Base URL of the Binance spot REST API")
+    udf_url: str | None = Field(None, description="Base URL of a TradingView UDF server, for an exchange named `udf:NAME`")
+    webhook_secret: SecretStr | None = Field(None, description="Secret in the path of the alert webhook, 16 characters or more")
+    archive_url: str | None = Field(
+        "https://data.binance.vision",
+        description="Base URL of Binance's public archive of bars; `off` uses none, and so does another `CRYPTAI_BINANCE_URL`"
+        " unless this is set, too",
+    )
+    venue_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Base URLs of venues that are called elsewhere, as `venue=URL`, comma separated"
+    )
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(("BTC-USDT",), description="Symbols on the grid, comma separated")
     timeframes: Annotated[tuple[str, ...], NoDecode] = Field(("1h",), description="Timeframes kept up to date by the schedule")
     grace_seconds: float = Field(10.0, ge=0, description="How long after its close a bar may still change and is left alone")
@@ -45,10 +55,15 @@ class Settings(BaseSettings):
     stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")
     min_risk_reward: float = Field(1.5, gt=0, description="Entries with a lower reward to risk after costs are refused")
 
-    @field_validator("symbols", "timeframes", "secondary", mode="before")
+    @field_validator("symbols", "timeframes", "secondary", "venue_urls", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("archive_url", mode="before")
+    @classmethod
+    def _switch_off(cls, value: object) -> object:
+        return None if isinstance(value, str) and value.strip().lower() == "off" else value
 
     @field_validator("symbols")
     @classmethod
@@ -70,6 +85,37 @@ class Settings(BaseSettings):
         if value not in ("carry_forward", "none"):
             raise BadInput(f"CRYPTAI_FILL={value!r} is not accepted; accepted: carry_forward none")
         return value
+
+    @field_validator("venue_urls")
+    @classmethod
+    def _check_venue_urls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from cryptai_pipelines.sources.catalog import known_venue
+        from cryptai_pipelines.sources.venue_address import venue_address
+
+        with _named("CRYPTAI_VENUE_URLS"):
+            for entry in value:
+                name, separator, url = entry.partition("=")
+                if not separator:
+                    shown = entry.rpartition("@")[2]
+                    raise BadInput(f"{shown!r} is not of the form venue=URL, such as kraken=http://127.0.0.1:8900")
+                venue_address(known_venue(name).name, url, "")
+        return value
+
+    @property
+    def archive(self) -> str | None:
+        """The base URL of the archive that belongs to the venue; None when there is none. A venue that only looks like Binance,
+        such as a replay, has bars of its own: the real archive is not mixed with them."""
+        replaced = self.binance_url != type(self).model_fields["binance_url"].default
+        if self.exchange != "binance" or (replaced and "archive_url" not in self.model_fields_set):
+            return None
+        return self.archive_url
+
+    @property
+    def base_urls(self) -> dict[str, str]:
+        """The base URL of every venue that is called elsewhere than where it is, Binance's, and that of UDF."""
+        elsewhere = (entry.partition("=") for entry in self.venue_urls)
+        udf = {"udf": self.udf_url} if self.udf_url else {}
+        return {"binance": self.binance_url} | udf | {name.strip().lower(): url.strip() for name, _, url in elsewhere}
 
     @property
     def series(self) -> tuple[Series, ...]:

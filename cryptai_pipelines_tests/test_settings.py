@@ -55,3 +55,12 @@ def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, va
 def test_a_password_is_not_shown(monkeypatch):
     monkeypatch.setenv("CRYPTAI_DATABASE_URL", "postgresql://me:hunter2@db/cryptai")
     assert "hunter2" not in repr(load_settings())
+
+
+@pytest.mark.parametrize(
+    ("value", "used"), [("off", None), (" OFF ", None), ("http://127.0.0.1:8899", "http://127.0.0.1:8899"), ("", None)]
+)
+def test_the_archive_can_be_elsewhere_or_off(monkeypatch, value, used):
+    monkeypatch.setenv("CRYPTAI_ARCHIVE_URL", value)
+    # An empty variable is as good as none, so it cannot switch anything off.
+    assert load_settings().archive_url == (used if value else "https://data.binance.vision")

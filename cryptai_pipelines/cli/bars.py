@@ -118,15 +118,15 @@ def _write(found: pd.DataFrame, to: Path) -> None:
 
 
 def _print(found: pd.DataFrame, series: Series) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.results import print_table
 
     table = Table("open time", "open", "high", "low", "close", "volume", "source", "origin")
     for row in _rows(found.tail(_SHOWN)):
         values = [f"{row[name]:.10g}" for name in ("open", "high", "low", "close", "volume")]
         table.add_row(row["ts"], *values, row.get("source", ""), row["origin"])
-    Console().print(table)
+    print_table(table)
     if len(found) > _SHOWN:
         say(f"bars: the last {_SHOWN} of {len(found):,} bars of {series}; all of them with --to FILE or --json")

@@ -11,7 +11,22 @@ from typing import Any, NoReturn
 
 import typer
 
-from cryptai_pipelines.cli import backtest, bars, db, demo, doctor, reconcile, replay, restatements, sync, up
+from cryptai_pipelines.cli import (
+    backtest,
+    bars,
+    db,
+    demo,
+    doctor,
+    gaps,
+    import_bars,
+    quality,
+    reconcile,
+    replay,
+    restatements,
+    sync,
+    up,
+    webhook,
+)
 from cryptai_pipelines.cli.interrupts import note_interrupts, received_signal
 from cryptai_pipelines.cli.output import configure_logging, print_json, say
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
@@ -41,11 +56,15 @@ def _options(
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("sync")(sync.sync)
+app.command("gaps")(gaps.gaps)
+app.command("quality")(quality.quality)
+app.command("import")(import_bars.import_bars)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
 app.command("reconcile")(reconcile.reconcile)
 app.command("restatements")(restatements.restatements)
 app.command("replay")(replay.replay)
+app.command("webhook")(webhook.webhook)
 app.command("doctor")(doctor.doctor)
 app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it.")
 

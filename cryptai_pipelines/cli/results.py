@@ -66,7 +66,7 @@ def print_series(told: Sequence[Mapping[str, Any]]) -> None:
             one["first_bar"] or "",
             one["last_bar"] or "",
         )
-    _print(table)
+    print_table(table)
 
 
 def print_backtest(result: Mapping[str, Any]) -> None:
@@ -78,7 +78,7 @@ def print_backtest(result: Mapping[str, Any]) -> None:
     for name in shown:
         if name in result["metrics"]:
             table.add_row(name, _formatted(name, result["metrics"][name]))
-    _print(table)
+    print_table(table)
 
 
 def _formatted(name: str, value: float | None) -> str:
@@ -89,7 +89,8 @@ def _formatted(name: str, value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4f}"
 
 
-def _print(table: Table) -> None:
+def print_table(table: Table) -> None:
+    """A table on stdout."""
     # Off a terminal nothing may be cut: whoever reads it may be a file.
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table)

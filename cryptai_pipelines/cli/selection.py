@@ -11,6 +11,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series, parse_symbol
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.storage.database import Database
 
 
 def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | None, settings: Settings) -> list[Series]:
@@ -21,6 +22,22 @@ def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | Non
     if not chosen:
         raise BadInput("no series is chosen; name a symbol, such as BTC-USDT, or set CRYPTAI_SYMBOLS and CRYPTAI_TIMEFRAMES")
     return chosen
+
+
+def stored_series(database: Database, symbols: Sequence[str] | None, timeframes: Sequence[str] | None) -> list[Series]:
+    """The series that the store knows bars of, by symbol and timeframe; of these the named ones where any are named.
+
+    `BadInput` for a named symbol or timeframe of which nothing is stored, when anything is.
+    """
+    slugs = [parse_symbol(symbol) for symbol in symbols or ()]
+    codes = [parse_timeframe(code) for code in timeframes or ()]
+    rows = database.rows("SELECT DISTINCT symbol, timeframe FROM historical_data_range WHERE covered_until IS NOT NULL")
+    known = sorted((Series(symbol, parse_timeframe(code)) for symbol, code in rows), key=lambda one: (one[0], one[1].ms))
+    unknown = [slug for slug in slugs if slug not in {one.symbol for one in known}]
+    unknown += [code.code for code in codes if code not in {one.timeframe for one in known}]
+    if unknown and known:
+        raise BadInput(f"nothing is stored of {unknown[0]}; `cryptai sync` fetches bars")
+    return [one for one in known if (not slugs or one.symbol in slugs) and (not codes or one.timeframe in codes)]
 
 
 def chosen_window(start: str | None, end: str | None) -> Interval | None:

@@ -46,13 +46,15 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
     from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
     from cryptai_pipelines.orchestration.chain.walk import walk
     from cryptai_pipelines.orchestration.listings import know_listing
-    from cryptai_pipelines.orchestration.store import open_store, open_venue
+    from cryptai_pipelines.orchestration.store import open_archive, open_store, open_venue
 
-    venue = open_venue(settings)
+    open_venue(settings)  # Calls nothing; a venue that cannot be is told before a server is started.
     with open_store(settings) as store:
+        venue = open_venue(settings, database=store.database)
         know_listing(store.database, venue, [one.symbol for one in series])
         with shown_progress() as on_progress:
-            steps = data_steps(store.database, venue, settings, run_name("sync"), window, on_progress)
+            archive = open_archive(settings, store.database)
+            steps = data_steps(store.database, venue, settings, run_name("sync"), window, on_progress, archive=archive)
             hold = holding(store.database, venue.name, settings, run_name("sync"))
             results = {result.series: result for result in walk(series, steps, hold, settings.fetch_threads)}
         return [_told(store.database, venue.name, results[one]) for one in series]

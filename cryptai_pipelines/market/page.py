@@ -1,4 +1,4 @@
-"""What crosses the border between a source and the store: a page of bars with its proof, and a symbol's listing.
+"""What crosses the border between a source and the store: a page of bars with its proof, a symbol's listing, a last price.
 
 Neither `sources` nor `storage` may import the other; both import this.
 """
@@ -6,6 +6,7 @@ Neither `sources` nor `storage` may import the other; both import this.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cryptai_pipelines.market.bars import Columns
 from cryptai_pipelines.market.intervals import Interval
@@ -41,3 +42,16 @@ class Listing:
     listed_at_ms: int | None = None
     delisted_at_ms: int | None = None
     simulated: bool = False
+
+
+class Price(NamedTuple):
+    """The last price of a symbol (slug) at a venue. Times are epoch milliseconds.
+
+    `traded_at_ms` is the venue's own time of the price; None when it gives none, which is most often so.
+    """
+
+    venue: str
+    symbol: str
+    price: float
+    traded_at_ms: int | None
+    fetched_at_ms: int

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.page import Listing
+from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Database
-from cryptai_pipelines.storage.symbols import read_symbols, upsert_listings
+from cryptai_pipelines.storage.symbols import Comings, note_comings, read_symbols, upsert_listings
 
 
-def store_listing(database: Database, venue: BarSource) -> tuple[list[Listing], Change]:
-    """Fetch and store what the venue lists. `CryptaiError` when it lists nothing at all, or a simulated market where the store
-    holds a real one or the other way round; then nothing is changed."""
+class Stored(NamedTuple):
+    """What a venue lists, how many rows that changed, and which symbols came or went."""
+
+    listings: list[Listing]
+    change: Change
+    comings: Comings
+
+
+def store_listing(database: Database, venue: BarSource) -> Stored:
+    """Fetch and store what the venue lists; a symbol that is gone is flagged, and its history stays.
+
+    `CryptaiError` when it lists nothing at all, or a simulated market where the store holds a real one or the other way round;
+    then nothing is changed.
+    """
     listings = venue.symbols()
     if not listings:
         raise CryptaiError(f"{venue.name} lists no symbol at all; nothing was changed")
@@ -25,7 +38,20 @@ def store_listing(database: Database, venue: BarSource) -> tuple[list[Listing], 
             "accepted: another CRYPTAI_HOME or CRYPTAI_DATABASE_URL for it"
         )
     with database.transaction() as cursor:
-        return listings, upsert_listings(cursor, listings)
+        change = upsert_listings(cursor, listings)
+        return Stored(listings, change, note_comings(cursor, venue.name, listings))
+
+
+def store_other_listings(database: Database, venues: Iterable[BarSource]) -> list[tuple[str, int, str | None]]:
+    """Fetch and store what further venues list: of each its name, how many symbols, and why there are none. One that fails does
+    not keep the others, or the primary venue, from being stored."""
+    told = []
+    for venue in venues:
+        try:
+            told.append((venue.name, len(store_listing(database, venue).listings), None))
+        except (SourceError, CryptaiError) as error:
+            told.append((venue.name, 0, str(error)))
+    return told
 
 
 def know_listing(database: Database, venue: BarSource, symbols: Iterable[str]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cryptai_pipelines.market.page import Listing
+from cryptai_pipelines.market.page import Listing, Price
 from cryptai_pipelines.storage.tables import TABLES
 
 if TYPE_CHECKING:
@@ -74,6 +74,23 @@ def listing_schema() -> dg.TableSchema:
     return dg.TableSchema(
         columns=[dg.TableColumn(field.name.removesuffix("_ms"), kinds[str(field.type)]) for field in fields(Listing)]
     )
+
+
+def price_schema() -> dg.TableSchema:
+    """The columns of `latest_prices`."""
+    kinds = {
+        "str": "text",
+        "float": "double precision",
+        "int": _SQL_NAMES["timestamptz"],
+        "int | None": _SQL_NAMES["timestamptz"],
+    }
+    return dg.TableSchema(
+        columns=[dg.TableColumn(name.removesuffix("_ms"), kinds[str(kind)]) for name, kind in _told_types(Price).items()]
+    )
+
+
+def _told_types(record: type) -> dict[str, str]:
+    return {name: getattr(kind, "__forward_arg__", kind) for name, kind in record.__annotations__.items()}
 
 
 def outcome_metadata(outcome: Outcome, pictured: bool) -> dict[str, dg.MetadataValue]:

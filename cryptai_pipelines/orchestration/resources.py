@@ -35,11 +35,17 @@ class StoreResource(dg.ConfigurableResource):
 class VenueResource(dg.ConfigurableResource):
     """The venue of `CRYPTAI_EXCHANGE`."""
 
-    def open(self) -> BarSource:
-        """A client; opening it makes no call."""
+    def open(self, database: Database | None = None) -> BarSource:
+        """A client, its limits shared with every process on `database`; opening it makes no call."""
         from cryptai_pipelines.orchestration.store import open_venue
 
-        return open_venue(self.settings())
+        return open_venue(self.settings(), database=database)
+
+    def open_secondaries(self, database: Database) -> list[BarSource]:
+        """Clients of the venues of `CRYPTAI_SECONDARY`, in their order."""
+        from cryptai_pipelines.orchestration.store import open_secondaries
+
+        return open_secondaries(self.settings(), database)
 
     def settings(self) -> Settings:
         """The settings of this process."""

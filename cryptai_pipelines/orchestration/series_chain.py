@@ -64,13 +64,24 @@ def series_chain(
 ) -> Iterator[dg.AssetCheckResult]:
     """Bring the chosen assets of the chosen series up to date."""
     from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
+    from cryptai_pipelines.orchestration.store import open_archive
 
     chosen = [entry for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys]
     scheduled = SCHEDULED_TAG in context.run.tags
     series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
     with store.open() as database:
-        source, settings, run_id = venue.open(), store.settings(), context.run.run_id
-        steps = chain_steps(database, source, settings, run_id, config.interval(), progress.callback(), only_due=scheduled)
+        source, settings, run_id = venue.open(database), store.settings(), context.run.run_id
+        archive = open_archive(settings, database)
+        steps = chain_steps(
+            database,
+            source,
+            settings,
+            run_id,
+            config.interval(),
+            progress.callback(),
+            only_due=scheduled,
+            archive=archive,
+        )
         wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
         results = []
         listing = symbols_version(context.instance)

@@ -6,13 +6,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from cryptai_pipelines.market.clock import Clock, SystemClock
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.limit_ledger import LimitLedger
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.urls import sibling_url
+
+if TYPE_CHECKING:
+    from cryptai_pipelines.market.archive_file import ArchiveFile
+    from cryptai_pipelines.orchestration.chain.holes import OpenDoors
+    from cryptai_pipelines.sources.binance_archive import BinanceArchive
 
 # One segment of the server's log and a little: with less the server cannot go on.
 _LEAST_ROOM = 24 * 1024**2
@@ -84,13 +92,57 @@ def _refuse_full_disk(settings: Settings, error: Exception) -> None:
         raise CryptaiError(f"the disk of {settings.home} is full ({left >> 20} MiB left); free some of it: {reason}") from error
 
 
-def open_venue(settings: Settings, clock: Clock | None = None) -> BarSource:
-    """A client of the venue the settings name. Makes no call yet."""
+def shared_limits(database: Database, venue: str) -> LimitLedger:
+    """Where all processes on `database` count the weight and the silences of `venue` (`sources.limit_ledger.ledger_key`)."""
+    from cryptai_pipelines.storage.venue_limits import SharedLedger
+
+    return SharedLedger(database, venue)
+
+
+def open_venue(
+    settings: Settings, clock: Clock | None = None, database: Database | None = None, exchange: str | None = None
+) -> BarSource:
+    """A client of the venue the settings name, or of `exchange`. Makes no call yet. With a `database`, the venue's limits are
+    kept together with every other process on it; without, for this process alone."""
     from cryptai_pipelines.sources.catalog import open_source
 
     return open_source(
-        settings.exchange,
-        binance_url=settings.binance_url,
+        exchange or settings.exchange,
+        base_urls=settings.base_urls,
         request_timeout_s=settings.request_timeout_seconds,
         clock=clock or SystemClock(),
+        ledger_of=None if database is None else partial(shared_limits, database),
     )
+
+
+def open_archive(settings: Settings, database: Database, clock: Clock | None = None) -> BinanceArchive | None:
+    """The archive of the settings' venue, None when it has none. What becomes of each file is kept in `database`. Makes no call
+    yet."""
+    from cryptai_pipelines.sources import binance_archive
+    from cryptai_pipelines.storage.archive_files import record_file
+
+    if settings.archive is None:
+        return None
+
+    def keep(file: ArchiveFile) -> None:
+        with database.transaction() as cursor:
+            record_file(cursor, file)
+
+    return binance_archive.open_archive(
+        settings.archive, settings.request_timeout_seconds, clock or SystemClock(), on_file=keep
+    )
+
+
+def open_doors(settings: Settings, database: Database, primary: BarSource, clock: Clock | None = None) -> OpenDoors:
+    """Who is asked for the bars of a gap, by the settings. Makes no call yet."""
+    from cryptai_pipelines.orchestration.doors import doors, parse_secondaries
+
+    others = [(one, cache(partial(open_venue, settings, clock, database, one.exchange))) for one in parse_secondaries(settings)]
+    return doors(primary, open_archive(settings, database, clock), others)
+
+
+def open_secondaries(settings: Settings, database: Database, clock: Clock | None = None) -> list[BarSource]:
+    """Clients of the venues of `CRYPTAI_SECONDARY`, in their order. Makes no call yet."""
+    from cryptai_pipelines.orchestration.doors import parse_secondaries
+
+    return [open_venue(settings, clock, database, one.exchange) for one in parse_secondaries(settings)]

@@ -1,4 +1,4 @@
-"""The asset `symbols`: what the venue lists, and the symbols of the grid."""
+"""The asset `symbols`: what the venues list, and the symbols of the grid."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,48 +8,62 @@ import dagster as dg
 from cryptai_pipelines.market.page import Listing
 from cryptai_pipelines.orchestration.catalog import OWNERS
 from cryptai_pipelines.orchestration.metadata import listing_schema
-from cryptai_pipelines.orchestration.partitions import add_symbols
+from cryptai_pipelines.orchestration.partitions import SYMBOLS, add_symbols
 from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
+
+_LISTED, _KEPT, _OTHERS = "configured_symbols_are_listed", "kept_symbols_are_listed", "other_venues_are_listed"
 
 
 @dg.asset(
     group_name="market_data",
     owners=list(OWNERS),
     kinds={"python", "postgres", "ccxt"},
-    code_version="1",
+    code_version="2",
     metadata={"dagster/table_name": "symbols", "dagster/column_schema": listing_schema()},
     check_specs=[
-        dg.AssetCheckSpec(
-            "configured_symbols_are_listed", asset="symbols", description="The venue lists every configured symbol."
-        )
+        dg.AssetCheckSpec(_LISTED, asset="symbols", description="The venue lists every configured symbol."),
+        dg.AssetCheckSpec(_KEPT, asset="symbols", description="Every symbol of the grid is still listed under its name."),
+        dg.AssetCheckSpec(_OTHERS, asset="symbols", description="The secondary venues told what they list, too."),
     ],
 )
 def symbols(context: dg.AssetExecutionContext, store: StoreResource, venue: VenueResource) -> dg.MaterializeResult:
-    """Every symbol that the venue lists, with tick, lot and status. Configured ones join the grid; none ever leaves it."""
-    from cryptai_pipelines.orchestration.listings import store_listing
+    """Every symbol that the venues list, with tick, lot and status. Configured ones join the grid; none ever leaves it: one
+    that is delisted or renamed is flagged, and its history stays."""
+    from cryptai_pipelines.orchestration.listings import store_listing, store_other_listings
+    from cryptai_pipelines.storage.symbols import read_missing
 
     with store.open() as database:
-        listings, change = store_listing(database, venue.open())
-    listed = {listing.symbol: listing for listing in listings}
+        primary = venue.open(database)
+        stored = store_listing(database, primary)
+        others = store_other_listings(database, venue.open_secondaries(database))
+        missing = read_missing(database, primary.name)
+    listed = {listing.symbol for listing in stored.listings}
     configured = venue.settings().symbols
     added = add_symbols(context.instance, [symbol for symbol in configured if symbol in listed])
-    missing = [symbol for symbol in configured if symbol not in listed]
+    grid = context.instance.get_dynamic_partitions(SYMBOLS.name)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(_fingerprint(listings)),
+        data_version=dg.DataVersion(_fingerprint(stored.listings)),
         metadata={
-            "dagster/row_count": len(listings),
-            "rows_written": change.rows,
+            "dagster/row_count": len(stored.listings),
+            "rows_written": stored.change.rows,
             "added_to_grid": dg.MetadataValue.json(added),
-            "simulated": any(listing.simulated for listing in listings),
+            "no_longer_listed": dg.MetadataValue.json(stored.comings.missing[:100]),
+            "listed_again": dg.MetadataValue.json(stored.comings.returned[:100]),
+            "renamed": dg.MetadataValue.json(stored.comings.renamed),
+            "other_venues": dg.MetadataValue.json({name: count for name, count, _ in others}),
+            "simulated": any(listing.simulated for listing in stored.listings),
         },
         check_results=[
-            dg.AssetCheckResult(
-                check_name="configured_symbols_are_listed",
-                passed=not missing,
-                severity=dg.AssetCheckSeverity.ERROR,
-                metadata={"not_listed": dg.MetadataValue.json(missing)},
-            )
+            _check(_LISTED, [symbol for symbol in configured if symbol not in listed], dg.AssetCheckSeverity.ERROR),
+            _check(_KEPT, {symbol: missing[symbol] for symbol in grid if symbol in missing}, dg.AssetCheckSeverity.WARN),
+            _check(_OTHERS, {name: error for name, _, error in others if error}, dg.AssetCheckSeverity.WARN),
         ],
+    )
+
+
+def _check(name: str, findings: list[str] | dict[str, str | None], severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, passed=not findings, severity=severity, metadata={"findings": dg.MetadataValue.json(findings)}
     )
 
 

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.replay.archive import ARCHIVE_ROOT, ReplayArchive
 from cryptai_pipelines.replay.endpoints import ENDPOINTS, Request
 from cryptai_pipelines.replay.faults import Answer
 from cryptai_pipelines.replay.parameters import ApiError, read_query
 from cryptai_pipelines.replay.rate_limit import Limits, Verdict, WeightBudget
+from cryptai_pipelines.replay.udf import PREFIX, answer_udf
 from cryptai_pipelines.replay.venue import ReplayVenue
 from cryptai_pipelines.replay.wire import to_json
 
@@ -30,12 +32,18 @@ class Api:
     limits: Limits = field(default_factory=Limits)
     real_s: Callable[[], float] = time.time
     budget: WeightBudget = field(init=False)
+    archive: ReplayArchive = field(init=False)
 
     def __post_init__(self) -> None:
         self.budget = WeightBudget(self.limits)
+        self.archive = ReplayArchive(self.venue)
 
     def answer(self, method: str, path: str, query: str, headers: Mapping[str, str]) -> Answer:
         """The answer to one request. `headers` has lower-case names. Never raises."""
+        if path.startswith(PREFIX) and method in ("GET", "HEAD"):
+            return answer_udf(self.venue, path, query)
+        if path.startswith(ARCHIVE_ROOT) and method in ("GET", "HEAD"):
+            return self._archived(path)
         endpoint = ENDPOINTS.get(path)
         if endpoint is None:
             return Answer(404, (("Content-Type", "text/html"),), _NOT_FOUND)
@@ -64,6 +72,19 @@ class Api:
             # A defect here must look like a broken venue to the client, not end the connection of every other one.
             log.exception("answering %s?%s failed", path, query)
         return Answer(500, self._headers(verdict), _error_body(-1000, _UNKNOWN))
+
+    def _archived(self, path: str) -> Answer:
+        """The archive is a folder of files beside the API: no weight, no parameters."""
+        label = (("X-Cryptai-Simulated", "1"),) if self.venue.simulated else ()
+        try:
+            body = self.archive.file(path)
+        except Exception:
+            # As in `answer`: a defect here must not end the other connections.
+            log.exception("answering %s failed", path)
+            return Answer(500, (("Content-Type", "text/html"), *label), b"")
+        if body is None:
+            return Answer(404, (("Content-Type", "text/html"), *label), _NOT_FOUND)
+        return Answer(200, (("Content-Type", "binary/octet-stream"), *label), body)
 
     def _headers(self, verdict: Verdict) -> tuple[tuple[str, str], ...]:
         used = str(verdict.used)

@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-_MINUTE_S = 60
 _LONGEST_BAN_S = 3 * 24 * 3600
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`weight_per_minute` is the budget; after `refusals_before_ban` answers 429 in one minute the next is a ban of
-    `first_ban_s` seconds, which doubles with every further ban up to three days."""
+    """`weight_per_minute` is the budget of a window of `window_s` seconds, a minute at the real venue; after
+    `refusals_before_ban` answers 429 in one window the next is a ban of `first_ban_s` seconds, which doubles with every further
+    ban up to three days."""
 
     weight_per_minute: int = 6000
     refusals_before_ban: int = 10
     first_ban_s: int = 120
+    window_s: int = 60
 
 
 class Verdict(NamedTuple):
-    """`status` is 200, 429 or 418; `used` the weight of this minute; `retry_after_s` whole seconds, 0 when admitted."""
+    """`status` is 200, 429 or 418; `used` the weight of this window; `retry_after_s` whole seconds, 0 when admitted."""
 
     status: int
     used: int
@@ -29,10 +30,10 @@ class Verdict(NamedTuple):
 
 @dataclass
 class WeightBudget:
-    """Weight used by all clients (they share one address) in the current minute of real time."""
+    """Weight used by all clients (they share one address) in the current window of real time."""
 
     limits: Limits
-    minute: int = -1
+    window: int = -1
     used: int = 0
     refusals: int = 0
     bans: int = 0
@@ -42,9 +43,9 @@ class WeightBudget:
         """Count a request of `weight` at `now_s` (real time in seconds, any origin) and judge it."""
         if now_s < self.banned_until_s:
             return Verdict(418, self.used, _whole(self.banned_until_s - now_s))
-        minute = int(now_s // _MINUTE_S)
-        if minute != self.minute:
-            self.minute, self.used, self.refusals = minute, 0, 0
+        window = int(now_s // self.limits.window_s)
+        if window != self.window:
+            self.window, self.used, self.refusals = window, 0, 0
         self.used += weight
         if self.used <= self.limits.weight_per_minute:
             return Verdict(200, self.used, 0)
@@ -53,7 +54,7 @@ class WeightBudget:
             ban_s = min(self.limits.first_ban_s * 2**self.bans, _LONGEST_BAN_S)
             self.bans, self.banned_until_s = self.bans + 1, now_s + ban_s
             return Verdict(418, self.used, ban_s)
-        return Verdict(429, self.used, _whole((minute + 1) * _MINUTE_S - now_s))
+        return Verdict(429, self.used, _whole((window + 1) * self.limits.window_s - now_s))
 
 
 def _whole(seconds: float) -> int:

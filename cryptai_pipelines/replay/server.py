@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from urllib.parse import parse_qsl
 
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.replay.api import Api
@@ -22,17 +23,23 @@ from cryptai_pipelines.replay.faults import Answer, Fault, FaultPlan, spoil
 from cryptai_pipelines.replay.rate_limit import Limits
 from cryptai_pipelines.replay.venue import ReplayVenue
 
+Watch = Callable[[str, Answer], None]
+"""Told of the path and the answer of every request as it arrives, after a fault has changed what the answer says."""
+
 _MOST_HEADER_BYTES = 32_768
 _MOST_BODY_BYTES = 1_000_000
 
 
 @dataclass
 class _Connections:
-    """What every connection shares: the API, the fault plan, how many requests came so far, and the open connections."""
+    """What every connection shares: the API, the fault plan, who watches, how many requests came so far, the body last given by
+    each endpoint for each symbol, and the open connections."""
 
     api: Api
     faults: FaultPlan | None
+    watch: Watch | None = None
     requests: int = 0
+    former: dict[tuple[str, str], bytes] = field(default_factory=dict)
     open: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
 
@@ -58,6 +65,7 @@ def running(
     host: str = "127.0.0.1",
     limits: Limits | None = None,
     faults: FaultPlan | None = None,
+    watch: Watch | None = None,
 ) -> Iterator[str]:
     """Serve `venue` on a thread while the block runs; gives the base URL. Port 0 takes a free one. Errors as of `serve`."""
     started = threading.Event()
@@ -73,7 +81,7 @@ def running(
             started.set()
 
         try:
-            loop.run_until_complete(_serve_until(venue, port, host, ready, limits, faults, stop))
+            loop.run_until_complete(_serve_until(venue, port, host, ready, limits, faults, stop, watch))
         except Exception as error:  # noqa: BLE001
             # Whatever ended the server is raised again on the thread that waits for it.
             state["error"] = error
@@ -105,8 +113,9 @@ async def _serve_until(
     limits: Limits | None,
     faults: FaultPlan | None,
     stop: asyncio.Event | None,
+    watch: Watch | None = None,
 ) -> None:
-    shared = _Connections(Api(venue, limits or Limits()), faults)
+    shared = _Connections(Api(venue, limits or Limits()), faults, watch)
     listening = _listen(host, port)
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -200,13 +209,27 @@ async def _exchange(shared: _Connections, reader: asyncio.StreamReader, writer: 
     path, _, query = target.partition("?")
     shared.requests += 1
     answer = shared.api.answer(method, path, query, headers)
-    fault = shared.faults(path, query, shared.requests) if shared.faults else None
+    fault = former = None
+    if shared.faults is not None:
+        fault, former = shared.faults(path, query, shared.requests), _former(shared, path, query, answer)
+    spoiled = answer if fault is None else spoil(answer, fault, former)
+    if shared.watch is not None:
+        shared.watch(path, spoiled)
     connection = headers.get("connection", "").lower()
     keep = connection != "close" if version == "HTTP/1.1" else connection == "keep-alive"
     if fault is not None:
-        return await _write_spoiled(reader, writer, answer, fault) and keep
+        return await _write_spoiled(reader, writer, spoiled, fault) and keep
     await _write(writer, answer, keep, with_body=method != "HEAD")
     return keep
+
+
+def _former(shared: _Connections, path: str, query: str, answer: Answer) -> bytes | None:
+    """What the endpoint last said about the symbol of the query."""
+    about = path, dict(parse_qsl(query)).get("symbol", "")
+    former = shared.former.get(about)
+    if answer.status == 200:
+        shared.former[about] = answer.body
+    return former
 
 
 def _head(answer: Answer, keep: bool, length: int) -> bytes:
@@ -224,14 +247,13 @@ async def _write(writer: asyncio.StreamWriter, answer: Answer, keep: bool, with_
     await writer.drain()
 
 
-async def _write_spoiled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer, fault: Fault) -> bool:
+async def _write_spoiled(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoiled: Answer, fault: Fault) -> bool:
     """Write the answer as `fault` says; whether the connection is still good."""
-    spoiled = spoil(answer, fault)
     if math.isinf(fault.delay_s):
         await reader.read(1)  # returns when the client hangs up
         return False
     await asyncio.sleep(fault.delay_s)
-    whole = _head(spoiled, True, len(spoiled.body)) + spoiled.body
+    whole = _head(spoiled, True, int(len(spoiled.body) * fault.declare)) + spoiled.body
     if fault.break_at is not None:
         start = len(whole) - len(spoiled.body)
         whole = whole[: start + int(len(spoiled.body) * fault.break_at)] if fault.break_at else b""
@@ -242,6 +264,8 @@ async def _write_spoiled(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         await asyncio.sleep(fault.drip_s)
     if fault.break_at is None:
         return True
+    if fault.hang:
+        await reader.read(1)
     if fault.reset:
         # Linger 0 makes the close an RST; the bytes above must have left first.
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -25,7 +25,8 @@ from urllib3.exceptions import ConnectTimeoutError, DecodeError, NameResolutionE
 from urllib3.exceptions import TimeoutError as Urllib3Timeout
 
 MAX_BODY_BYTES = 128 * 1024 * 1024
-"""Bound of a decoded body. Binance's largest public answer, exchangeInfo, is about 20 MB; compressed bombs end here."""
+"""Bound of a decoded body, unless a session has its own. Binance's largest public answer, exchangeInfo, is about 20 MB;
+compressed bombs end here."""
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -41,7 +42,7 @@ class Answer:
 
 
 class BodyError(requests.RequestException):
-    """The body arrived but cannot be decoded or is larger than `MAX_BODY_BYTES`."""
+    """The body arrived but cannot be decoded or is larger than the session's bound."""
 
 
 class DeadlineSession(requests.Session):
@@ -50,9 +51,10 @@ class DeadlineSession(requests.Session):
     Redirects are not followed: no venue's API uses them, and each hop would start a new deadline.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_body_bytes: int | None = None) -> None:
         super().__init__()
         self.trust_env = False
+        self._max_body_bytes = MAX_BODY_BYTES if max_body_bytes is None else max_body_bytes
         self.answer: Answer | None = None
         for scheme in ("http://", "https://"):
             self.mount(scheme, _DeadlineAdapter())
@@ -63,21 +65,21 @@ class DeadlineSession(requests.Session):
         options |= {"stream": True, "allow_redirects": False, "timeout": Timeout(total=timeout)}
         response = super().request(method, url, **options)
         with response:
-            body = _read_body(response)
+            body = _read_body(response, self._max_body_bytes)
         response.raw = io.BytesIO(body)
         self.answer = Answer(url, response.status_code, response.headers, body)
         return response
 
 
-def _read_body(response: requests.Response) -> bytes:
+def _read_body(response: requests.Response, max_bytes: int) -> bytes:
     """The decoded body, with urllib3's errors as those of requests, as `Response.content` would raise them."""
     chunks: list[bytes] = []
     size = 0
     try:
         for chunk in response.raw.stream(_CHUNK_BYTES, decode_content=True):
             size += len(chunk)
-            if size > MAX_BODY_BYTES:
-                raise BodyError(f"the body is larger than {MAX_BODY_BYTES} bytes")
+            if size > max_bytes:
+                raise BodyError(f"the body is larger than {max_bytes} bytes")
             chunks.append(chunk)
     except DecodeError as error:
         raise BodyError(f"the body does not decode as {response.headers.get('Content-Encoding')}") from error

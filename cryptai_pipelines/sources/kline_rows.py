@@ -35,7 +35,7 @@ def kline_columns(parsed: Any, within: Interval) -> Columns:
     rows = _without_repeats(parsed)
     fields = dict(zip(_FIELDS, zip(*rows, strict=True), strict=True))
     _check_open_times(fields["ts"], within)
-    return {name: _column(fields[name], dtype) for name, dtype in WIRE_DTYPES.items()}
+    return {name: column(fields[name], dtype) for name, dtype in WIRE_DTYPES.items()}
 
 
 def _check_shape(parsed: Any) -> None:
@@ -69,7 +69,8 @@ def _check_open_times(opens: tuple[int, ...], within: Interval) -> None:
         raise Malformed("open times are not ascending")
 
 
-def _column(values: tuple[Any, ...], dtype: str) -> np.ndarray:
+def column(values: tuple[Any, ...], dtype: str) -> np.ndarray:
+    """JSON values as one wire column: what cannot be read is NaN, in an integer column `UNREADABLE_INTEGER`."""
     return _integers(values) if dtype == "int64" else _floats(values).astype(dtype, copy=False)
 
 

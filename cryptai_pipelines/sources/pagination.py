@@ -53,6 +53,7 @@ def pages(questions: Questions, timeframe: Timeframe, within: Interval) -> Itera
     - A full page settles up to its last open time and no further: bars may be off the grid, so the next one may follow at once.
     - A page that is not full settles everything if it reaches the last open time of the grid, or if the venue, asked for its
       last bar before the end, names the page's last bar. Otherwise the page was short, and the rest is asked for again.
+    - What a page leaves out before its first bar is believed only if the venue, asked for its first bar from there, names it.
     - An empty answer is believed only if the venue shows a bar on one side of the span and none inside: its last bar before
       the end is older than the span, or its first bar from the start is younger. A venue that answers every question about a
       series with an empty list has shown nothing.
@@ -79,6 +80,7 @@ def _settled_until(answer: Answer, questions: Questions, timeframe: Timeframe, l
     if not len(answer.opens):
         _prove_empty(answer, questions, left)
         return left.end_ms
+    _prove_first(answer, questions, timeframe, left)
     last = int(answer.opens[-1])
     if answer.full:
         return last + 1
@@ -88,6 +90,17 @@ def _settled_until(answer: Answer, questions: Questions, timeframe: Timeframe, l
     if newest is None or newest < last:
         raise Contradiction(f"{answer.url}: ends with the bar {last}, but the last before {left.end_ms} is said to be {newest}")
     return left.end_ms if newest == last else last + 1
+
+
+def _prove_first(answer: Answer, questions: Questions, timeframe: Timeframe, left: Interval) -> None:
+    first = int(answer.opens[0])
+    if first <= timeframe.ceil(left.start_ms):
+        return
+    oldest = questions.first_open_from(left.start_ms)
+    if oldest != first:
+        raise Contradiction(
+            f"{answer.url}: begins with the bar {first}, but the first from {left.start_ms} is said to be {oldest}"
+        )
 
 
 def _prove_empty(answer: Answer, questions: Questions, left: Interval) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cryptai_pipelines.sources.errors import RateLimited
+from cryptai_pipelines.sources.limit_ledger import LimitLedger, ProcessLedger
 from cryptai_pipelines.sources.timer import Timer
 
 _LONGEST_BAN_S = 3 * 86_400.0  # Binance's longest ban; a larger or broken Retry-After must not silence a venue for ever.
@@ -32,23 +32,25 @@ class RetryPolicy:
 
 
 class RetryAfterGate:
-    """Shut from the moment a venue asks for silence until the time it named; shared by every thread that calls the venue."""
+    """Shut from the moment a venue asks for silence until the time it named, for everyone who shares the `ledger` (default:
+    one of this process)."""
 
-    def __init__(self, venue: str, timer: Timer) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, venue: str, timer: Timer, ledger: LimitLedger | None = None) -> None:
         self._venue = venue
         self._timer = timer
-        self._opens_at = float("-inf")
+        self._own = ProcessLedger(timer)
+        self._ledger = ledger or self._own
 
     def shut_for(self, seconds: float) -> None:
         """Keep the gate shut for `seconds` from now, or longer if it already is."""
-        with self._lock:
-            self._opens_at = max(self._opens_at, self._timer.now() + seconds)
+        # This process keeps the silence even when a shared ledger cannot be told.
+        self._own.close_for(seconds)
+        self._ledger.close_for(seconds)
 
     def wait(self, give_up_at: float) -> None:
         """Return once the gate is open. `RateLimited`, at once, when that would be later than `give_up_at` (`Timer.now`)."""
-        while (closed_for := self._opens_at - self._timer.now()) > 0:
-            if self._opens_at > give_up_at:
+        while (closed_for := max(self._own.closed_for(), self._ledger.closed_for())) > 0:
+            if self._timer.now() + closed_for > give_up_at:
                 raise RateLimited(
                     f"{self._venue} asked for no calls during the next {closed_for:.0f} s; none was made", closed_for
                 )

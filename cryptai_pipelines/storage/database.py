@@ -9,7 +9,7 @@ import random
 import re
 import select
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -72,8 +72,8 @@ class Database:
             finally:
                 _end_transaction(connection)
 
-    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of one small statement, as tuples; `%s` placeholders. A transaction of its own, in one round trip."""
+    def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one small statement, as tuples; `%s` or `%(name)s` placeholders. In a transaction of its own."""
         with self._borrowed(self._writers) as connection, connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return cursor.fetchall()

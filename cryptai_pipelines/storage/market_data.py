@@ -104,12 +104,12 @@ def read_daily_closes(db: Database, series: Series) -> pd.Series:
     return pd.Series(table["close"].to_numpy(), index=ts_index(column_ms(table["day"])).rename("day"), name="close")
 
 
-def window_start(db: Database, series: Series, before_ms: int, bars: int) -> int:
+def window_start(db: Database, series: Series, before_ms: int, bars: int, *, filled: bool = True) -> int:
     """Open time (epoch ms) of the `bars`-th existing bar before `before_ms`, or of the first one when there are fewer;
-    `before_ms` itself when there is none or none is asked for."""
+    `before_ms` itself when there is none or none is asked for. Without `filled` only bars that a source has given count."""
     rows = db.rows(
         "SELECT min(ts) FROM (SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts < %s"
-        " ORDER BY ts DESC LIMIT %s) AS earlier",
+        f"{'' if filled else ' AND NOT is_filled'} ORDER BY ts DESC LIMIT %s) AS earlier",
         (*_keys(series).values(), to_datetime(before_ms), bars),
     )
     start = to_ms(rows[0][0])

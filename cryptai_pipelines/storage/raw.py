@@ -91,3 +91,22 @@ def read_current(
         return columns
     latest = np.concatenate((columns["ts"][1:] != columns["ts"][:-1], [True]))
     return {name: values[latest] for name, values in columns.items()}
+
+
+_RECEIPTS = (
+    "SELECT ts, min(known_at) AS known_at, max(revision)::int8 AS revisions,"
+    " (array_agg(high ORDER BY revision))[1] AS first_high, (array_agg(low ORDER BY revision))[1] AS first_low,"
+    " (array_agg(volume ORDER BY revision))[1] AS first_volume, (array_agg(high ORDER BY revision DESC))[1] AS high,"
+    " (array_agg(low ORDER BY revision DESC))[1] AS low, (array_agg(volume ORDER BY revision DESC))[1] AS volume"
+    " FROM raw_ohlcv WHERE source = $1 AND symbol = $2 AND timeframe = $3 AND ts >= $4::timestamptz"
+    " AND ts < $5::timestamptz GROUP BY ts ORDER BY ts"
+)
+
+
+def read_receipts(db: Database, source: str, series: Series, start_ms: int, end_ms: int) -> Columns:
+    """When each bar with `start_ms <= ts < end_ms` was first received, and what became of it, ascending: `ts`, `known_at`
+    (int64, epoch ms), `revisions` (int64, how often it was restated), and `first_high`, `first_low`, `first_volume`, `high`,
+    `low`, `volume` (float64, as first and as last received)."""
+    table = db.read(_RECEIPTS, (source, series.symbol, series.timeframe.code, iso(start_ms), iso(end_ms)))
+    times = ("ts", "known_at")
+    return {name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names}

@@ -55,13 +55,13 @@ class RestatedValues(NamedTuple):
     after: dict[str, float]
 
 
-def restated_opens(cursor: Cursor, source: str, series: Series, fetch_ids: Sequence[int]) -> np.ndarray:
-    """Open times (int64 epoch ms, ascending) of the bars that these fetches brought and that were stored otherwise before."""
+def restated_opens(cursor: Cursor, source: str, series: Series, fetch_ids: Sequence[int], within: Interval) -> np.ndarray:
+    """Open times (int64 epoch ms, ascending) in `within` of the bars that these fetches brought and that were stored otherwise
+    before."""
     cursor.execute(
-        "SELECT r.ts FROM raw_ohlcv AS r, (SELECT min(asked_from) AS first, max(asked_until) AS last FROM fetch_log"
-        " WHERE id = ANY(%s)) AS asked WHERE r.source = %s AND r.symbol = %s AND r.timeframe = %s AND r.ts >= asked.first"
-        " AND r.ts < asked.last AND r.revision > 0 AND r.fetch_id = ANY(%s) ORDER BY r.ts",
-        (list(fetch_ids), source, *_keys(series), list(fetch_ids)),
+        "SELECT ts FROM raw_ohlcv WHERE source = %s AND symbol = %s AND timeframe = %s AND ts >= %s AND ts < %s"
+        " AND revision > 0 AND fetch_id = ANY(%s) ORDER BY ts",
+        (source, *_keys(series), *(to_datetime(ts) for ts in within), list(fetch_ids)),
     )
     return np.array([to_ms(ts) for (ts,) in cursor.fetchall()], dtype="int64")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import NamedTuple
 
 from psycopg2.extras import Json
 
@@ -34,6 +35,46 @@ def upsert_listings(cursor: Cursor, listings: Sequence[Listing]) -> Change:
     cursor.execute(_UPSERT, (Json([_record(listing) for listing in latest.values()]),))
     new, changed = cursor.fetchone()  # type: ignore[misc]
     return Change(new, changed)
+
+
+class Comings(NamedTuple):
+    """What changed in which symbols a venue lists: those that it lists no more, those that it lists again, and renamed ones
+    with their new name. What is stored of a symbol that is gone stays."""
+
+    missing: list[str]
+    returned: list[str]
+    renamed: dict[str, str]
+
+
+def note_comings(cursor: Cursor, venue: str, listings: Sequence[Listing]) -> Comings:
+    """Flag the stored symbols of `venue` that are not among `listings`, which is all that it lists now, and take the flag from
+    those that are. A symbol that is gone while the venue's own name for it goes on under another slug was renamed."""
+    listed = [listing.symbol for listing in listings]
+    cursor.execute(
+        "UPDATE symbols SET missing_since = now() WHERE venue = %s AND symbol <> ALL(%s) AND missing_since IS NULL"
+        " RETURNING symbol, venue_symbol",
+        (venue, listed),
+    )
+    gone = dict(cursor.fetchall())
+    cursor.execute(
+        "UPDATE symbols SET missing_since = NULL, renamed_to = NULL WHERE venue = %s AND symbol = ANY(%s)"
+        " AND missing_since IS NOT NULL RETURNING symbol",
+        (venue, listed),
+    )
+    returned = sorted(symbol for (symbol,) in cursor.fetchall())
+    now_called = {listing.venue_symbol: listing.symbol for listing in listings}
+    renamed = {symbol: now_called[name] for symbol, name in gone.items() if name in now_called}
+    for symbol, successor in renamed.items():
+        cursor.execute("UPDATE symbols SET renamed_to = %s WHERE venue = %s AND symbol = %s", (successor, venue, symbol))
+    return Comings(sorted(gone), returned, renamed)
+
+
+def read_missing(db: Database, venue: str) -> dict[str, str | None]:
+    """The symbols that a venue lists no more, each with its new name if it was renamed."""
+    rows = db.rows(
+        "SELECT symbol, renamed_to FROM symbols WHERE venue = %s AND missing_since IS NOT NULL ORDER BY symbol", (venue,)
+    )
+    return dict(rows)
 
 
 def read_symbols(db: Database, venue: str | None = None) -> list[Listing]:

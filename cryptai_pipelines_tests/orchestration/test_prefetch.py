@@ -42,3 +42,12 @@ def test_batches_are_full_but_for_the_last(items, size):
     lengths = [len(batch) for batch in batches(items, size)]
     assert all(length == size for length in lengths[:-1])
     assert all(1 <= length <= size for length in lengths[-1:])
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 6), st.integers(1, 20))
+def test_a_heavy_batch_ends_early(items, size, heavy):
+    found = list(batches(items, size, lambda item: item, heavy))
+    assert [item for batch in found for item in batch] == items
+    for place, batch in enumerate(found):
+        assert len(batch) <= size and sum(batch[:-1]) < heavy
+        assert len(batch) == size or sum(batch) >= heavy or place == len(found) - 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
+import io
 import json
 import socket
 import threading
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -68,6 +71,10 @@ def test_status_faults_answer_with_their_status(planned: tuple, kind: str) -> No
     clean(url)
 
 
+def test_the_table_of_kinds_is_as_long_as_the_ways_to_fail_that_are_known() -> None:
+    assert len(FAULTS) >= 43
+
+
 @pytest.mark.parametrize("kind", ["html", "null", "blank", "empty_object", "empty_list", "wrong_type", "invalid_utf8"])
 def test_wrong_content_comes_with_status_200(planned: tuple, kind: str) -> None:
     url, state, _ = planned
@@ -106,6 +113,66 @@ def test_a_reset_is_a_reset(planned: tuple, kind: str) -> None:
         connection.sendall(f"GET {TARGET} HTTP/1.1\r\n\r\n".encode())
         assert received(connection) == "reset"
     clean(url)
+
+
+def test_a_length_that_is_too_short_leaves_the_rest_in_the_way_of_the_next_answer(planned: tuple) -> None:
+    url, state, _ = planned
+    whole = clean(url)
+    state["next"] = FAULTS["wrong_length"]
+    reply = fetch(url, TARGET)
+    assert reply.body == whole[: len(whole) // 2]
+    state["next"] = FAULTS["wrong_length"]
+    with connect(url) as connection:
+        connection.sendall(f"GET {TARGET} HTTP/1.1\r\n\r\n".encode())
+        got = b""
+        while not got.endswith(whole):
+            got += connection.recv(65_536)
+    assert f"Content-Length: {len(whole) // 2}\r\n".encode() in got
+
+
+def test_a_hang_in_the_body_sends_half_and_then_nothing(planned: tuple) -> None:
+    url, state, _ = planned
+    whole = clean(url)
+    state["next"] = FAULTS["hang_in_body"]
+    with connect(url) as connection:
+        connection.sendall(f"GET {TARGET} HTTP/1.1\r\n\r\n".encode())
+        got = b""
+        while not got.endswith(whole[: len(whole) // 2]):
+            got += connection.recv(65_536)
+        connection.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+    clean(url)
+
+
+def test_a_gzip_bomb_is_small_on_the_wire_and_more_than_a_client_should_hold(planned: tuple) -> None:
+    url, state, _ = planned
+    state["next"] = FAULTS["gzip_bomb"]
+    reply = fetch(url, TARGET)
+    assert reply.headers["content-encoding"] == "gzip" and len(reply.body) < 1_000_000
+    unpacked = sum(len(part) for part in _unpacked(reply.body))
+    assert unpacked > 150 * 2**20
+    state["next"] = FAULTS["bad_gzip"]
+    with pytest.raises((OSError, EOFError, zlib.error)):
+        list(_unpacked(fetch(url, TARGET).body))
+
+
+def _unpacked(body: bytes) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=io.BytesIO(body)) as stream:
+        while part := stream.read(1 << 20):
+            yield part
+
+
+def test_content_is_spoiled_on_the_way_and_a_stale_page_is_what_was_said_before(planned: tuple) -> None:
+    url, state, _ = planned
+    before = fetch(url, TARGET.replace("limit=100", "limit=7")).json
+    state["next"] = FAULTS["stale_page"]
+    assert fetch(url, TARGET).json == before
+    whole = json.loads(clean(url))
+    state["next"] = FAULTS["short_page"]
+    assert fetch(url, TARGET).json == whole[:50]
+    state["next"] = FAULTS["short_page"]
+    assert fetch(url, TARGET + "&wrong=1").json["code"] == -1104, "an error is no page"
 
 
 def test_a_drip_delivers_everything_in_small_parts(planned: tuple) -> None:

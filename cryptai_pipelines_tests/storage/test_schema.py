@@ -65,3 +65,13 @@ def test_a_failing_migration_leaves_nothing_and_reads_as_one_line(postgres_serve
     assert "\n" not in str(failed.value)
     assert db.rows("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("signals",)]
     db.close()
+
+
+def test_a_schema_that_is_up_to_date_is_seen_without_the_tools_that_migrate(database: Database) -> None:
+    code = f"{_UPGRADE}; print('alembic' in sys.modules, 'sqlalchemy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, database.url], capture_output=True, text=True, cwd=REPOSITORY)
+    assert done.stdout.split() == [schema.newest_revision(), "False", "False"], done.stderr
+
+
+def test_the_newest_revision_is_the_one_that_migrations_reach(database: Database) -> None:
+    assert schema.current_revision(database) == schema.newest_revision()

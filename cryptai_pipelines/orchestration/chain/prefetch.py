@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -52,15 +52,20 @@ def prefetched(items: Iterable[Item], depth: int) -> Iterator[Item]:
         reader.join(timeout=60)
 
 
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of up to `size` consecutive items. An error of `items` is raised after the items before it were given out."""
+def batches(
+    items: Iterable[Item], size: int, weigh: Callable[[Item], int] = lambda _: 0, heavy: int = 1
+) -> Iterator[list[Item]]:
+    """Lists of up to `size` consecutive items, or fewer as soon as together they weigh `heavy`. An error of `items` is raised
+    after the items before it were given out."""
     batch: list[Item] = []
+    weight = 0
     try:
         for item in items:
             batch.append(item)
-            if len(batch) == size:
+            weight += weigh(item)
+            if len(batch) == size or weight >= heavy:
                 yield batch
-                batch = []
+                batch, weight = [], 0
     except Exception:  # whatever it is, what came before it is good and must not be lost
         if batch:
             yield batch

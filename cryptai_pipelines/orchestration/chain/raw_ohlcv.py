@@ -4,6 +4,7 @@ How pages are stored is in `receive`; whether a bar is good is judged by the nex
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,10 +28,13 @@ from cryptai_pipelines.orchestration.chain.receive import (
     store_pages,
     stored_rows,
 )
+from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import coverage, series_sources, state, symbols, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+
+logger = logging.getLogger(__name__)
 
 ASSET = RAW
 # As many as one commit takes, so that fetching never waits for a commit.
@@ -47,11 +51,11 @@ class Archive(Protocol):
     def name(self) -> str:
         """The source, as stored beside every bar."""
 
+    def is_simulated(self) -> bool:
+        """Whether the archive says of itself that its market is made up."""
+
     def bars(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Iterator[Page]:
         """Bars with `start_ms <= ts < end_ms`."""
-
-
-OpenArchive = Callable[[], Archive]
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def bring_up_to_date(
             register(cursor, series, source.name, source.origin(series.timeframe))
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
-            part = _read_archive(database, source, archive, lease, part, run_id, on_progress)
+            part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
         _fetch(database, source, lease, sync_id, part, received, on_progress)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
@@ -161,18 +165,33 @@ def _read_archive(
     part: Interval,
     run_id: str,
     on_progress: OnProgress,
+    simulated: bool,
 ) -> Interval:
-    """Read `archive` as far as it reaches into `part`; what is left to ask the venue for."""
+    """Read `archive` as far as it reaches into `part`; what is left to ask the venue for. An archive that fails is left where
+    it is: the venue has the bars, too."""
     series = lease.series
     read = coverage.read_coverage(database, archive.name, series).covered
     start = part.start_ms if read is None else max(part.start_ms, read.end_ms)
     first = _first_open(source, series, Interval(start, part.end_ms))
     if first is not None and (part.end_ms - first) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
         asked = Interval(first, part.end_ms)
-        pages = archive.bars(series.symbol, series.timeframe, *asked)
-        receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
+        try:
+            _refuse_other_kind(archive, simulated)
+            pages = archive.bars(series.symbol, series.timeframe, *asked)
+            receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
+        except SourceError as error:
+            logger.warning("%s: going on without the archive: %s", series, error)
         read = coverage.read_coverage(database, archive.name, series).covered
     return part if read is None else Interval(max(part.start_ms, read.end_ms), part.end_ms)
+
+
+def _refuse_other_kind(archive: Archive, simulated: bool) -> None:
+    if archive.is_simulated() != simulated:
+        kinds = ("real", "simulated")
+        raise CryptaiError(
+            f"{archive.name} holds a {kinds[not simulated]} market and the venue a {kinds[simulated]} one; "
+            "accepted: CRYPTAI_ARCHIVE_URL=off, or the archive of that venue"
+        )
 
 
 def _first_open(source: BarSource, series: Series, within: Interval) -> int | None:

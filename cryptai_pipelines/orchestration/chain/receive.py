@@ -113,8 +113,9 @@ def store_pages(
     asked: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> None:
-    """Append `pages`, `PAGES_PER_COMMIT` of them a transaction, adding what was stored to `received` as it is committed."""
-    for batch in batches(pages, PAGES_PER_COMMIT):
+    """Append `pages`, `PAGES_PER_COMMIT` or `ROWS_PER_COMMIT` a transaction, adding what was stored to `received` as it is
+    committed."""
+    for batch in batches(pages, PAGES_PER_COMMIT, lambda page: row_count(page.rows), ROWS_PER_COMMIT):
         _store(database, lease, source, sync_id, batch, received)
         if asked is not None:
             # A whole history is asked for from 1970 on; progress counts from the first bar there is.
@@ -138,8 +139,7 @@ def _store(
         fetch_ids = fetch_log.log_fetches(cursor, sync_id, source, lease.series, pages)
         change = raw.append(cursor, source, lease.series, rows, np.repeat(fetch_ids, counts), known_at)
         _count_rows(cursor, lease.series, change)
-        if change.restated:
-            record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id)
+        record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id, change)
         _extend_coverage(cursor, lease.series, source, received, rows["ts"])
     received.pages += len(pages)
     received.fetched += len(rows["ts"])

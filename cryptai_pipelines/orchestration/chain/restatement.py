@@ -15,6 +15,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import backtest_results, signals, technical_indicators, validated_bars
 from cryptai_pipelines.orchestration.chain.staleness import reach_end
 from cryptai_pipelines.storage import market_data, restatements
+from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.restatements import RestatedBars, Restatement
 from cryptai_pipelines.strategy.signals import STRATEGIES
@@ -32,16 +33,17 @@ def record_restatements(
     fetch_ids: Sequence[int] | np.ndarray,
     known_at_ms: int | np.ndarray,
     sync_id: int | None,
+    change: Change,
 ) -> int:
     """Enter into the ledger what the fetches `fetch_ids` have restated, one entry per run of consecutive bars; how many.
 
-    Call it in the transaction that appended their rows to `raw_ohlcv`, when that made revisions. `known_at_ms`: when the rows
-    became known, one moment or one per row, of which the last counts.
+    Call it in the transaction that appended their rows to `raw_ohlcv`, with the `change` that this made. `known_at_ms`: when
+    the rows became known, one moment or one per row, of which the last counts.
     """
-    ids = [int(one) for one in fetch_ids]
-    opens = restatements.restated_opens(cursor, source, series, ids)
-    if not len(opens):
+    if not change.restated or change.first_ts is None or change.last_ts is None:
         return 0
+    ids = [int(one) for one in fetch_ids]
+    opens = restatements.restated_opens(cursor, source, series, ids, Interval(change.first_ts, change.last_ts + 1))
     found = _entries(opens, series, (min(ids), max(ids)))
     for restated in found:
         inside = opens[(opens >= restated.first_ts) & (opens <= restated.last_ts)]
@@ -118,13 +120,17 @@ def _told(database: Database, entry: Restatement) -> dict[str, Any]:
             {
                 "at": format_time(one.ts_ms),
                 "revision": one.revision,
-                "changed": sorted(name for name, value in one.after.items() if value != one.before[name]),
+                "changed": sorted(name for name, value in one.after.items() if not _equal(value, one.before[name])),
                 "before": one.before,
                 "after": one.after,
             }
             for one in restatements.read_values(database, entry)
         ],
     }
+
+
+def _equal(one: float, another: float) -> bool:
+    return one == another or (np.isnan(one) and np.isnan(another))
 
 
 def _depth(entry: Restatement) -> int:

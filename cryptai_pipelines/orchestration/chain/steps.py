@@ -20,7 +20,7 @@ from cryptai_pipelines.orchestration.chain import (
 )
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
-from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
+from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, VenueNow
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
@@ -40,14 +40,24 @@ def data_steps(
     on_progress: OnProgress = ignore_progress,
     *,
     only_due: bool = False,
+    archive: Archive | None = None,
 ) -> list[Step]:
-    """From the venue to validated bars. `only_due`: leave series alone of which no bar has closed since the last time."""
+    """From the venue to validated bars. `only_due`: leave series alone of which no bar has closed since the last time.
+    `archive`: where a long history is read first."""
     policy = raw_ohlcv.FetchPolicy(settings.overlap_bars, round(settings.grace_seconds * 1000), only_due)
     venue_now = asked_once(source)
 
     def fetch(lease: SeriesLease) -> Outcome:
         return raw_ohlcv.bring_up_to_date(
-            database, source, venue_now, lease, policy, run_id=run_id, window=window, on_progress=on_progress
+            database,
+            source,
+            venue_now,
+            lease,
+            policy,
+            run_id=run_id,
+            archive=archive,
+            window=window,
+            on_progress=on_progress,
         )
 
     def validate(lease: SeriesLease) -> Outcome:
@@ -92,10 +102,11 @@ def chain_steps(
     on_progress: OnProgress = ignore_progress,
     *,
     only_due: bool = False,
+    archive: Archive | None = None,
 ) -> list[Step]:
     """The whole chain."""
     return [
-        *data_steps(database, source, settings, run_id, window, on_progress, only_due=only_due),
+        *data_steps(database, source, settings, run_id, window, on_progress, only_due=only_due, archive=archive),
         *research_steps(database, settings, run_id, on_progress),
     ]
 

@@ -10,8 +10,9 @@ down_revision = "0004"
 _TABLES = """
 CREATE TABLE venue_limits (
     venue text COLLATE "C" PRIMARY KEY,
-    window_start timestamptz NOT NULL, used double precision NOT NULL DEFAULT 0, closed_until timestamptz
-);
+    window_start timestamptz NOT NULL, used bigint NOT NULL, used_late bigint NOT NULL,
+    closed_until timestamptz
+) WITH (fillfactor = 50);
 """
 
 

@@ -8,7 +8,8 @@ revision = "0006"
 down_revision = "0005"
 
 _TABLES = """
-ALTER TABLE symbols ADD COLUMN first_seen_at timestamptz NOT NULL DEFAULT now(), ADD COLUMN missing_since timestamptz;
+ALTER TABLE symbols ADD COLUMN first_seen_at timestamptz NOT NULL DEFAULT now(), ADD COLUMN missing_since timestamptz,
+    ADD COLUMN renamed_to text;
 CREATE TABLE latest_prices (
     venue text COLLATE "C" NOT NULL, symbol text COLLATE "C" NOT NULL,
     price double precision NOT NULL CHECK (price > 0 AND price < 'Infinity'),

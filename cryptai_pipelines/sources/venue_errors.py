@@ -1,13 +1,15 @@
-"""What ccxt's exceptions and Binance's HTTP statuses mean for the caller. Import of ccxt happens inside; nothing is called.
+"""What ccxt's exceptions, a venue's own error codes and HTTP statuses mean for the caller. Import of ccxt happens inside.
 
 ccxt alone does not say enough: 403 and 451 come as `ExchangeNotAvailable`, a network error, and `Retry-After` is only in the
-headers. So the status decides first, then ccxt's reading of the venue's error code.
+headers. So the status decides first, then the venue's words, then ccxt's reading of them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError, Transient
@@ -28,10 +30,7 @@ _PERMANENT_STATUS = {
 # Without a Retry-After: a limit is counted per minute, and the first ban lasts two minutes.
 _DEFAULT_SILENCE_S = {429: 60.0, 418: 120.0}
 
-
-# Failures on the venue's side (unknown, disconnected, message bus, timeout, busy, shutting down), whatever their HTTP status;
-# ccxt reads some of them as mistakes of the caller.
-_TRANSIENT_CODES = {-1000, -1001, -1006, -1007, -1008, -1016}
+_NEVER = re.compile(r"(?!)")
 
 
 class Asked(NamedTuple):
@@ -54,7 +53,23 @@ class Reply(NamedTuple):
     answered_at_ms: int
 
 
-def source_error(error: Exception | None, asked: Asked, reply: Reply | None, timeout_s: float) -> SourceError:
+@dataclass(frozen=True)
+class ErrorRules:
+    """How a venue tells of errors. The patterns are searched in the words that `words` reads out of an error body."""
+
+    words: Callable[[Any], str | None]
+    """The venue's code and message, from parsed JSON; None when that is not an error of the venue's form."""
+
+    transient: re.Pattern[str] = _NEVER
+    rate_limited: re.Pattern[str] = _NEVER
+    unknown_symbol: re.Pattern[str] = _NEVER
+    mistakes: re.Pattern[str] = _NEVER
+    """Words by which even a status of 500 and more is a mistake of the caller."""
+
+
+def source_error(
+    error: Exception | None, asked: Asked, reply: Reply | None, timeout_s: float, rules: ErrorRules
+) -> SourceError:
     """The error to raise for what ccxt raised, or for a status other than 200 that ccxt let pass (`error` is None).
 
     `reply` is None when no complete answer arrived within `timeout_s`.
@@ -64,37 +79,56 @@ def source_error(error: Exception | None, asked: Asked, reply: Reply | None, tim
     if reply is None:
         return _no_answer(error, asked, timeout_s)
     status = reply.status
-    venue_error = _venue_error(reply.body)
-    said = f"{asked}: HTTP {status}: {_venue_words(venue_error, reply.body)}"
-    if status in _DEFAULT_SILENCE_S or _is_rate_limit(error):
+    words = _venue_words(reply.body, rules)
+    shown = one_line(words if words is not None else reply.body[:400].decode("utf-8", "replace")) or "no message"
+    said = f"{asked}: HTTP {status}: {shown}"
+    if status in _DEFAULT_SILENCE_S or rules.rate_limited.search(words or "") or _is_rate_limit(error):
         silence = retry_after_s(reply.headers.get("Retry-After"), reply.answered_at_ms, _DEFAULT_SILENCE_S.get(status, 60.0))
         return RateLimited(f"{said}; no calls for {silence:.0f} s", silence)
-    if status >= 500 or status == 408:
+    told = words is not None and (status < 500 or rules.mistakes.search(words) is not None)
+    if told and asked.symbol and rules.unknown_symbol.search(words or ""):
+        return _unknown_symbol(asked, said)
+    if (status >= 500 or status == 408) and not told:
         return Transient(said)
+    return _refused(error, asked, status, words, said, rules)
+
+
+def _refused(
+    error: Exception | None, asked: Asked, status: int, words: str | None, said: str, rules: ErrorRules
+) -> SourceError:
+    """For an answer that is neither a wish for silence nor a failure of the server."""
     if status in _PERMANENT_STATUS:
         return Permanent(f"{asked}: HTTP {status}: {_PERMANENT_STATUS[status]}")
     if 300 <= status < 400:
         return Permanent(f"{asked}: HTTP {status}: redirects are not followed; check the address")
-    if venue_error is None:
+    if words is None:
         # ccxt calls a 400 without an error code a network error; but the same question gets the same 400.
         return Permanent(said) if status >= 400 else Malformed(said)
-    return _by_code(error, venue_error.get("code"), asked, said)
-
-
-def _by_code(error: Exception | None, code: object, asked: Asked, said: str) -> SourceError:
     import ccxt
 
-    if code in _TRANSIENT_CODES or isinstance(error, ccxt.OperationFailed):
+    if rules.transient.search(words) or (isinstance(error, ccxt.OperationFailed) and status < 500):
         return Transient(said)
-    if isinstance(error, ccxt.BadSymbol):
-        return Permanent(f"{asked.venue} does not know the symbol {asked.symbol} ({said})")
+    if asked.symbol and isinstance(error, ccxt.BadSymbol):
+        return _unknown_symbol(asked, said)
     return Permanent(said) if isinstance(error, ccxt.BaseError) else Malformed(said)
+
+
+def _unknown_symbol(asked: Asked, said: str) -> Permanent:
+    return Permanent(f"{asked.venue} does not know the symbol {asked.symbol} ({said})")
 
 
 def _is_rate_limit(error: Exception | None) -> bool:
     import ccxt
 
     return isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded))
+
+
+def _venue_words(body: bytes, rules: ErrorRules) -> str | None:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return rules.words(parsed)
 
 
 def _no_answer(error: Exception | None, asked: Asked, timeout_s: float) -> SourceError:
@@ -130,22 +164,6 @@ def _causes(error: BaseException | None) -> list[BaseException]:
         chain.append(error)
         error = error.__cause__ or error.__context__
     return chain
-
-
-def _venue_error(body: bytes) -> dict[str, Any] | None:
-    """Binance's error JSON, an object with an integer `code`; None when the body is something else."""
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) and type(parsed.get("code")) is int else None
-
-
-def _venue_words(venue_error: dict[str, Any] | None, body: bytes) -> str:
-    """The venue's own words in one short line: `code msg` of its error JSON, else the beginning of the body."""
-    if venue_error is not None:
-        return one_line(f"{venue_error['code']} {venue_error.get('msg', '')}")
-    return one_line(body[:400].decode("utf-8", "replace")) or "no message"
 
 
 def one_line(text: str, longest: int = 160) -> str:

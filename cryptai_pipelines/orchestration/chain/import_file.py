@@ -1,0 +1,80 @@
+"""A user's file into a series: its pages as one more source, then validated bars. Reading files is in `sources.bar_files`,
+storing pages in `receive`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain import validated_bars
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
+from cryptai_pipelines.orchestration.chain.receive import Received, receive_pages, register
+from cryptai_pipelines.orchestration.chain.walk import Hold
+from cryptai_pipelines.sources.bar_files import BarFile
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.storage.series_sources import read_sources
+
+ORIGIN = "csv"
+PREFIX = "file:"
+_NAME = re.compile(r"[a-z0-9_.-]{1,40}")
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was stored of a file, and what validation made of the series."""
+
+    received: Received
+    outcome: Outcome
+
+
+def import_file(
+    database: Database,
+    hold: Hold,
+    series: Series,
+    source: str,
+    file: BarFile,
+    *,
+    run_id: str,
+    as_primary: bool = False,
+    behind: tuple[str, str] | None = None,
+    on_progress: OnProgress = ignore_progress,
+) -> Imported:
+    """Store the bars of `file` under `source` and bring the series up to date. Importing the same file again writes nothing; a
+    bar that another file of this source has differently becomes a revision. `as_primary`: believed before all other sources;
+    otherwise after those that the series has, and in a series that has none after `behind` (a source and its origin), from
+    which bars are to come later: whoever is first would be the primary, and no venue may feed a series that has another."""
+    with hold(series) as lease:
+        if behind is not None and not as_primary:
+            _give_primary(database, lease, *behind)
+        received = receive_pages(
+            database,
+            lease,
+            source,
+            ORIGIN,
+            file.pages(),
+            run_id=run_id,
+            asked=file.span,
+            as_primary=as_primary,
+            on_progress=on_progress,
+        )
+        return Imported(received, validated_bars.bring_up_to_date(database, lease, on_progress=on_progress))
+
+
+def _give_primary(database: Database, lease: SeriesLease, source: str, origin: str) -> None:
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        if not read_sources(cursor, lease.series):
+            register(cursor, lease.series, source, origin)
+
+
+def file_source(name: str | None, file_name: str) -> str:
+    """The source `file:<name>` of an import; without a name, one made of the name of the file. `BadInput` for another form."""
+    if name is None:
+        stem = re.sub(r"\.(csv|txt|parquet|feather)(\.gz)?$", "", file_name.lower())
+        name = re.sub(r"[^a-z0-9_.]+", "-", stem).strip("-.")[:40] or "import"
+    if not _NAME.fullmatch(name):
+        raise BadInput(f"--name {name!r} is not accepted; expected 1 to 40 of a-z 0-9 _ . -")
+    return PREFIX + name

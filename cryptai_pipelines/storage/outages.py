@@ -1,0 +1,88 @@
+"""`venue_outages`: when a venue stood still, as found in what its symbols miss or as declared by a person. How outages are
+found is in `quality.outages`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg2.extras import Json
+
+from cryptai_pipelines.quality.outages import Outage
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.times import iso, to_datetime, to_ms
+
+_REPLACE = (
+    "WITH given AS (SELECT * FROM jsonb_to_recordset(%(outages)s) AS f (outage_start timestamptz, outage_end timestamptz,"
+    " symbols integer, evidence jsonb)), gone AS (DELETE FROM venue_outages AS o WHERE o.venue = %(venue)s"
+    " AND NOT o.evidence ? 'declared_by' AND NOT EXISTS (SELECT FROM given WHERE given.outage_start = o.outage_start)"
+    # A hole that another source has closed since is no gap any more; the venue stood still all the same.
+    " AND EXISTS (SELECT FROM raw_ohlcv AS r WHERE r.source = o.venue AND r.symbol IN (SELECT jsonb_array_elements_text("
+    " o.evidence -> 'symbols')) AND r.timeframe IN (SELECT jsonb_array_elements_text(o.evidence -> 'timeframes'))"
+    " AND r.ts >= o.outage_start AND r.ts < o.outage_end) RETURNING 1), merged AS ("
+    " INSERT INTO venue_outages AS o (venue, outage_start, outage_end, symbols, evidence, detected_at)"
+    " SELECT %(venue)s, outage_start, outage_end, symbols, evidence, %(now)s FROM given ORDER BY outage_start"
+    " ON CONFLICT (venue, outage_start) DO UPDATE SET outage_end = excluded.outage_end, symbols = excluded.symbols,"
+    " evidence = excluded.evidence, detected_at = excluded.detected_at WHERE NOT o.evidence ? 'declared_by'"
+    " AND (o.outage_end, o.symbols, o.evidence) IS DISTINCT FROM (excluded.outage_end, excluded.symbols, excluded.evidence)"
+    " RETURNING 1) SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM merged)"
+)
+
+
+def replace_outages(cursor: Cursor, venue: str, outages: Sequence[Outage], detected_at_ms: int) -> int:
+    """Make `outages` what is found of `venue`; how many rows were added, changed or removed. A declared outage stays, and so
+    does a found one that is not seen any more only because other sources have closed its holes."""
+    given = [
+        {
+            "outage_start": iso(one.start_ms),
+            "outage_end": iso(one.end_ms),
+            "symbols": len(one.symbols),
+            "evidence": {
+                "symbols": list(one.symbols),
+                "of_symbols": one.of_symbols,
+                "timeframes": list(one.timeframes),
+            },
+        }
+        for one in outages
+    ]
+    cursor.execute(_REPLACE, {"venue": venue, "outages": Json(given), "now": to_datetime(detected_at_ms)})
+    return cursor.fetchone()[0]  # type: ignore[index]
+
+
+def declare_outage(cursor: Cursor, venue: str, outage: Outage, declared_by: str, detected_at_ms: int) -> None:
+    """Keep an outage that is known from elsewhere, such as the venue's announcement; it is never withdrawn by what is found."""
+    evidence = {
+        "symbols": list(outage.symbols),
+        "of_symbols": outage.of_symbols,
+        "timeframes": list(outage.timeframes),
+        "declared_by": declared_by,
+    }
+    cursor.execute(
+        "INSERT INTO venue_outages (venue, outage_start, outage_end, symbols, evidence, detected_at)"
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (venue, outage_start) DO UPDATE SET outage_end = excluded.outage_end,"
+        " symbols = excluded.symbols, evidence = excluded.evidence, detected_at = excluded.detected_at",
+        (
+            venue,
+            to_datetime(outage.start_ms),
+            to_datetime(outage.end_ms),
+            max(1, outage.of_symbols),
+            Json(evidence),
+            to_datetime(detected_at_ms),
+        ),
+    )
+
+
+def read_outages(db: Database, venue: str) -> list[Outage]:
+    """The known outages of a venue, found and declared, ascending."""
+    rows = db.rows(
+        "SELECT outage_start, outage_end, evidence FROM venue_outages WHERE venue = %s ORDER BY outage_start", (venue,)
+    )
+    return [
+        Outage(
+            to_ms(start),  # type: ignore[arg-type]
+            to_ms(end),  # type: ignore[arg-type]
+            tuple(evidence.get("symbols", ())),
+            evidence.get("of_symbols", 0),
+            tuple(evidence.get("timeframes", ())),
+        )
+        for start, end, evidence in rows
+    ]

@@ -1,0 +1,199 @@
+"""`cryptai import`: from a file to validated bars, once, as one source among others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cryptai_pipelines
+from cryptai_pipelines.market.bars import OHLCV
+from cryptai_pipelines.market.clock import FixedClock, parse_time
+from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.market.series import parse_series
+from cryptai_pipelines.orchestration.chain.import_file import file_source, import_file
+from cryptai_pipelines.orchestration.chain.steps import holding
+from cryptai_pipelines.replay.recorded import open_recorded
+from cryptai_pipelines.replay.server import running
+from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources import bar_files
+from cryptai_pipelines.sources.bar_files import BarFile, FileOptions, open_bar_file
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.series_sources import read_sources
+from cryptai_pipelines.storage.sync_log import read_syncs
+from cryptai_pipelines_tests.cli.conftest import Invoke
+
+SAMPLE = Path(cryptai_pipelines.__file__).parent / "sample" / "binance" / "BTCUSDT_1h.parquet"
+SERIES = parse_series("BTC-USDT|1h")
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def bars() -> pd.DataFrame:
+    return pd.read_parquet(SAMPLE).iloc[20_000 : 20_000 + ROWS].reset_index(drop=True)
+
+
+@pytest.fixture
+def csv(bars: pd.DataFrame, tmp_path: Path) -> Path:
+    path = tmp_path / "My Bars (1).csv"
+    bars[["ts", *OHLCV]].to_csv(path, index=False)
+    return path
+
+
+def _stored(database: Database) -> pd.DataFrame:
+    return database.read(f"SELECT ts, {', '.join(OHLCV)}, source, origin FROM market_data ORDER BY ts").to_pandas()
+
+
+def test_a_dry_run_tells_everything_and_needs_no_store(csv: Path, invoke: Invoke, home: Path) -> None:
+    told = invoke("import", str(csv), "--symbol", "btc/usdt", "-t", "1h", "--dry-run", "--json").object
+    assert told["source"] == "file:my-bars-1" and told["dry_run"] is True
+    assert (told["recognised"]["bars"], told["recognised"]["columns"]["close"]) == (ROWS, "close")
+    shown = invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--dry-run")
+    for words in ("CryptAI recording, 300 rows, oldest first", "volume = 'volume'", "0 conflicting", "nothing is stored"):
+        assert words in shown.out
+    assert not home.exists()
+
+
+def test_a_file_is_stored_once_however_often_it_is_imported(
+    csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
+) -> None:
+    arguments = ("import", str(csv), "--symbol", "BTC-USDT", "--timeframe", "1h", "--json")
+    first = invoke(*arguments, CRYPTAI_DATABASE_URL=url).object
+    assert (first["rows_new"], first["validated_rows_written"], first["bars"], first["gaps"]) == (ROWS, ROWS, ROWS, 0)
+    again = invoke(*arguments, CRYPTAI_DATABASE_URL=url).object
+    assert (again["rows_new"], again["rows_restated"], again["validated_rows_written"]) == (0, 0, 0)
+    stored = _stored(database)
+    assert set(stored["source"]) == {"file:my-bars-1"} and set(stored["origin"]) == {"csv"}
+    for name in OHLCV:
+        assert np.array_equal(stored[name], bars[name])
+    urls = database.rows("SELECT DISTINCT url, asked_from, asked_until FROM fetch_log")
+    assert [row[0] for row in urls] == ["My Bars (1).csv"]
+    assert str(csv.parent) not in str(urls)
+
+
+def test_a_corrected_file_becomes_revisions(
+    csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
+) -> None:
+    arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--name", "mine", "--json")
+    invoke(*arguments, CRYPTAI_DATABASE_URL=url)
+    bars[["ts", *OHLCV]].assign(volume=bars["volume"].where(bars.index != 7, 1.25)).to_csv(csv, index=False)
+    assert invoke(*arguments, CRYPTAI_DATABASE_URL=url).object["rows_restated"] == 1
+    assert _stored(database)["volume"][7] == 1.25
+    assert database.rows("SELECT count(*), max(revision) FROM raw_ohlcv") == [(ROWS + 1, 1)]
+
+
+def test_the_rank_decides_whose_bars_stand(csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database) -> None:
+    store = {"CRYPTAI_DATABASE_URL": url}
+    common = ("--symbol", "BTC-USDT", "-t", "1h", "--json")
+    bars[["ts", *OHLCV]].drop(index=range(10, 20)).to_csv(csv, index=False)
+    invoke("import", str(csv), *common, "--name", "first", **store)
+    bars[["ts", *OHLCV]].assign(volume=5.0).to_csv(csv, index=False)
+    told = invoke("import", str(csv), *common, "--name", "second", **store).object
+    assert [one["source"] for one in told["sources"]] == ["binance", "file:first", "file:second"]
+    assert _stored(database).index[_stored(database)["source"] == "file:second"].tolist() == list(range(10, 20))
+    told = invoke("import", str(csv), *common, "--name", "second", "--rank", "primary", **store).object
+    assert [one["source"] for one in told["sources"]] == ["file:second", "binance", "file:first"]
+    assert set(_stored(database)["volume"]) == {5.0}
+    assert [one.rank for one in read_sources(database, SERIES)] == [0, 1, 2]
+
+
+def test_an_imported_history_is_carried_on_by_the_exchange(
+    csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
+) -> None:
+    """Imported first, synced later: the exchange's bars stand where it has any, those of the file in its holes."""
+    bars[["ts", *OHLCV]].assign(volume=5.0).to_csv(csv, index=False)
+    invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--name", "mine", CRYPTAI_DATABASE_URL=url)
+    recorded = csv.parent / "recorded" / "binance" / "BTCUSDT_1h.parquet"
+    recorded.parent.mkdir(parents=True)
+    longer = pd.read_parquet(SAMPLE).iloc[20_000 : 20_000 + ROWS + 50]
+    longer.drop(index=longer.index[10:20]).to_parquet(recorded, index=False)
+    now_ms = int(longer["ts"].iloc[-1].timestamp() * 1000) + 3_660_000
+    with running(open_recorded(recorded.parent.parent, FixedClock(now_ms))) as venue:
+        store = {"CRYPTAI_DATABASE_URL": url, "CRYPTAI_BINANCE_URL": venue, "CRYPTAI_ARCHIVE_URL": "off"}
+        ended = invoke("sync", "BTC-USDT", "-t", "1h", "--json", **store)
+    assert ended.code == 0, ended.err
+    stored = _stored(database)
+    assert np.array_equal(stored["ts"].astype("datetime64[ms, UTC]"), longer["ts"].astype("datetime64[ms, UTC]"))
+    assert stored.index[stored["source"] == "file:mine"].tolist() == list(range(10, 20))
+    assert set(stored["volume"][10:20]) == {5.0}
+
+
+def test_bad_rows_are_quarantined_and_not_the_file(csv: Path, invoke: Invoke, url: str, database: Database) -> None:
+    lines = csv.read_text().split("\n")
+    lines[5] = lines[5].split(",")[0] + ",1,0.5,2,1.5,1"  # high below low
+    lines[9] = lines[9].split(",")[0] + ",n/a,2,0.5,1.5,1"
+    csv.write_text("\n".join(lines))
+    told = invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--json", CRYPTAI_DATABASE_URL=url).object
+    assert (told["bars"], told["missing_bars"], told["recognised"]["unreadable"]) == (ROWS - 2, 2, 1)
+    assert len(_stored(database)) == ROWS - 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--symbol", "BTCUSDT", "-t", "1h"), "symbol 'BTCUSDT'"),
+        (("--symbol", "BTC-USDT", "-t", "7m"), "timeframe '7m'"),
+        (("--symbol", "BTC-USDT", "-t", "1h", "--name", "A/B"), "--name 'A/B'"),
+        (("--symbol", "BTC-USDT", "-t", "1h", "--tz", "Nowhere"), "time zone 'Nowhere'"),
+        (("--symbol", "BTC-USDT", "-t", "1h", "--time-unit", "h"), "time unit 'h'"),
+        (("--symbol", "BTC-USDT", "-t", "1h", "--map", "close=Last"), "--map close=Last"),
+        (("--symbol", "BTC-USDT", "-t", "4h"), "holds bars of 1h, and --timeframe says 4h"),
+    ],
+)
+def test_a_mistake_is_one_line_and_stores_nothing(
+    csv: Path, invoke: Invoke, home: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    ended = invoke("import", str(csv), *arguments, "--json")
+    assert ended.code == 2 and words in ended.object["error"] and "\n" not in ended.object["error"]
+    assert not home.exists()
+
+
+def test_an_import_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(
+    csv: Path, database: Database, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut after every number of pages: what is committed stays, and the next import brings the rest."""
+    monkeypatch.setattr(bar_files, "PAGE_ROWS", 5)
+
+    class Cut(Exception):
+        pass
+
+    @dataclass(frozen=True)
+    class CutFile(BarFile):
+        after: int = 0
+
+        def pages(self) -> Iterator[Page]:
+            for number, page in enumerate(super().pages()):
+                if number == self.after:
+                    raise Cut
+                yield page
+
+    hold = holding(database, "file:x", Settings(), "test")
+    with open_bar_file(csv, FileOptions(SERIES), parse_time("2026-01-01")) as file:
+        for after in (0, 1, 24, 25, 26, 59):
+            cut = CutFile(file.findings, file.timeframe, file.rows, file.kept, file.fetched_at_ms, after)
+            with pytest.raises(Cut):
+                import_file(database, hold, SERIES, "file:x", cut, run_id="test")
+            assert read_syncs(database, "file:x", SERIES, 1)[0]["status"] == "FAILED"
+        imported = import_file(database, hold, SERIES, "file:x", file, run_id="test")
+    assert imported.outcome.rows == ROWS
+    assert np.array_equal(_stored(database)["close"], bars["close"])
+    assert database.rows("SELECT count(*), count(DISTINCT ts) FROM raw_ohlcv") == [(ROWS, ROWS)]
+    assert read_syncs(database, "file:x", SERIES, 1)[0]["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("BINANCE_BTCUSDT, 60.csv", "file:binance_btcusdt-60"),
+        ("XBTUSD_60.csv.gz", "file:xbtusd_60"),
+        ("../../etc/passwd", "file:etc-passwd"),
+        ("交易.parquet", "file:import"),
+        ("x" * 90 + ".feather", "file:" + "x" * 40),
+    ],
+)
+def test_the_source_of_a_file_is_made_of_its_name(file: str, source: str) -> None:
+    assert file_source(None, file) == source
