@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from cryptai_pipelines.market.series import Series
     from cryptai_pipelines.settings import Settings
     from cryptai_pipelines.sources.bar_files import BarFile, FileFindings
+
+
+_SECONDS_BETWEEN_LINES = 5.0
 
 
 class Rank(enum.StrEnum):
@@ -60,7 +65,7 @@ def import_bars(
     options = FileOptions(series, parse_mapping(columns), zone, time_unit, keep_last)
     with ExitStack() as open_files:
         with step(f"reading {file.name}"):
-            opened = open_files.enter_context(open_bar_file(file, options, SystemClock().now_ms()))
+            opened = open_files.enter_context(open_bar_file(file, options, SystemClock().now_ms(), _on_rows(file.name)))
         told = _told(opened.findings, series, source)
         if not json:
             _tell_findings(told, dry_run)
@@ -70,6 +75,21 @@ def import_bars(
         print_json({**told, "dry_run": dry_run})
     elif not dry_run:
         _tell_stored(told)
+
+
+def _on_rows(name: str) -> Callable[[int], None]:
+    """Says every few seconds how far a long file is read."""
+    last = time.monotonic()
+
+    def tell(rows: int) -> None:
+        from cryptai_pipelines.cli.output import say
+
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"reading {name}: {rows:,} rows")
+
+    return tell
 
 
 def _told(findings: FileFindings, series: Series, source: str) -> dict[str, Any]:

@@ -32,9 +32,10 @@ def quality(
     from cryptai_pipelines.cli.selection import stored_series
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.sources.catalog import known_venue
 
     settings = load_settings()
-    venue = exchange or settings.exchange
+    venue = known_venue(exchange or settings.exchange).name
     with open_store(settings) as store:
         chosen = stored_series(store.database, symbols, timeframe)
         found = _assessed(store.database, venue, chosen, assess)
@@ -168,9 +169,9 @@ def _print_findings(one: SeriesQuality) -> None:
 
 def _print_gaps(one: SeriesQuality) -> None:
     for gap_class, count in one.gaps.items():
-        typer.echo(f"{count:,} gaps {gap_class}: {one.missing[gap_class]:,} bars")
+        typer.echo(f"gaps, {gap_class}: {count:,}, bars missing in them: {one.missing[gap_class]:,}")
     for rule, count in one.quarantined.items():
-        typer.echo(f"{count:,} bars in quarantine: {rule}")
+        typer.echo(f"bars in quarantine, {rule}: {count:,}")
 
 
 def _print_syncs(syncs: list[dict[str, Any]]) -> None:

@@ -17,10 +17,11 @@ RECEIPTS = 200
 
 
 def future_bar(view: View, limits: Limits) -> Marks:
-    """The bar was received before its end. Values: how long before, in bar lengths."""
+    """The bar was received more than `skew_s` seconds before its end; less may be a clock that is slow. Values: how long
+    before, in bar lengths."""
     told = _receipts(view)
-    early = (view.bars["ts"] + view.timeframe.ms - told["known_at"]) / view.timeframe.ms
-    return Marks(told["found"] & (early > 0), early)
+    early = view.bars["ts"] + view.timeframe.ms - told["known_at"]
+    return Marks(told["found"] & (early > limits["skew_s"] * 1_000), early / view.timeframe.ms)
 
 
 def forming_bar(view: View, limits: Limits) -> Marks:

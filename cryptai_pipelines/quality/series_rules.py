@@ -178,6 +178,7 @@ SERIES_RULES: tuple[SeriesRule, ...] = (
         receipt_signs.future_bar,
         "{count} bars were received up to {worst:.2f} bar lengths before their end",
         context=0,
+        limits={"skew_s": 120.0},
         needs=("receipts",),
     ),
     SeriesRule(
@@ -237,6 +238,7 @@ SERIES_RULES: tuple[SeriesRule, ...] = (
 )
 """What is done with rows `as_received` is decided where they enter; the others are asked of what is stored."""
 
+RECEIVED_RULES = tuple(rule for rule in SERIES_RULES if rule.as_received)
 STORED_RULES = tuple(rule for rule in SERIES_RULES if not rule.as_received)
 CONTEXT = max(rule.context for rule in SERIES_RULES)
 """No mark depends on more bars before it than these."""
@@ -264,16 +266,15 @@ def scan(
     """
     found: dict[str, list[SeriesFinding]] = {rule.name: [] for rule in rules}
     open_runs: dict[str, Run] = {}
-    timeframe = None
+    last = None
     for view, fresh in blocks:
-        timeframe = view.timeframe
+        last = view
         for rule in rules:
             closed = _read_block(rule, _limits(rule, limits), view, fresh, open_runs)
             found[rule.name] += _findings(rule, _limits(rule, limits), closed, view)
-    for rule in rules:
-        if rule.name in open_runs and timeframe is not None:
-            closed = [open_runs[rule.name]]
-            found[rule.name] += _findings(rule, _limits(rule, limits), closed, view)
+    for rule in rules if last is not None else ():
+        closed = [open_runs[rule.name]] if rule.name in open_runs else []
+        found[rule.name] += _findings(rule, _limits(rule, limits), closed, last)
     return [finding for rule in rules for finding in found[rule.name]]
 
 

@@ -10,8 +10,9 @@ rows and 32 bytes per bar.
 from __future__ import annotations
 
 import hashlib
+import mmap
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +91,7 @@ class BarFile:
     rows: np.ndarray
     kept: np.ndarray
     fetched_at_ms: int
+    memory: mmap.mmap
 
     @property
     def span(self) -> Interval:
@@ -105,13 +107,17 @@ class BarFile:
             after = self.kept[at + PAGE_ROWS : at + PAGE_ROWS + 1]
             end = int(self.rows["ts"][after[0]]) if len(after) else self.span.end_ms
             columns = {name: np.ascontiguousarray(part[name]) for name in WIRE_DTYPES}
+            _let_go(self.memory)
             yield Page(columns, Interval(start, end), self.findings.file, self.findings.sha256, self.fetched_at_ms)
             start = end
 
 
 @contextmanager
-def open_bar_file(path: Path, options: FileOptions, now_ms: int) -> Iterator[BarFile]:
+def open_bar_file(
+    path: Path, options: FileOptions, now_ms: int, on_rows: Callable[[int], None] = lambda _: None
+) -> Iterator[BarFile]:
     """Read `path` whole and hold its bars ready for the time of the block. `now_ms`: by this clock a bar has closed or not.
+    `on_rows` is told how many rows were read so far.
 
     `BadInput` in one line naming the file, and where there is one the line and the value: for a format, a column, a time, or a
     spacing of bars that cannot be, and for a file without a single closed bar.
@@ -121,12 +127,9 @@ def open_bar_file(path: Path, options: FileOptions, now_ms: int) -> Iterator[Bar
     with open_table(path) as table, tempfile.TemporaryFile() as spill:
         recognised = _recognised(table, options, path.name)
         rows = RowReading(path.name, recognised.columns, recognised.names, reading, table.place)
-        ts = _spill(table, rows, spill)
-        stored = np.memmap(spill, dtype=_ROW, mode="r", shape=(len(ts),))
-        try:
-            yield _bar_file(path, options, now_ms, recognised, rows, stored, ts)
-        finally:
-            del stored
+        ts = _spill(table, rows, spill, on_rows)
+        memory = mmap.mmap(spill.fileno(), 0, access=mmap.ACCESS_READ)
+        yield _bar_file(path, options, now_ms, recognised, rows, memory, ts)
 
 
 def _recognised(table: OpenTable, options: FileOptions, name: str) -> Recognised:
@@ -138,7 +141,7 @@ def _recognised(table: OpenTable, options: FileOptions, name: str) -> Recognised
         raise BadInput(f"{name}: {error}") from None
 
 
-def _spill(table: OpenTable, reading: RowReading, spill: Any) -> np.ndarray:
+def _spill(table: OpenTable, reading: RowReading, spill: Any, on_rows: Callable[[int], None]) -> np.ndarray:
     """Write every row as a fixed-size record; their open times in the order of the file."""
     parts: list[np.ndarray] = []
     for chunk in table.chunks:
@@ -148,6 +151,7 @@ def _spill(table: OpenTable, reading: RowReading, spill: Any) -> np.ndarray:
             records[name] = columns[name]
         spill.write(records.tobytes())
         parts.append(columns["ts"])
+        on_rows(reading.rows)
         if reading.rows > MOST_ROWS:
             raise BadInput(f"{reading.file} has more than {MOST_ROWS:,} rows; accepted: one series, which is never that long")
     if not parts:
@@ -162,13 +166,14 @@ def _bar_file(
     now_ms: int,
     recognised: Recognised,
     reading: RowReading,
-    rows: np.ndarray,
+    memory: mmap.mmap,
     ts: np.ndarray,
 ) -> BarFile:
-    timeframe = options.series.timeframe
+    timeframe, rows = options.series.timeframe, np.frombuffer(memory, dtype=_ROW)
     order = np.argsort(ts, kind="stable")
     sorted_ts = ts[order]
     repeated, conflicts = _repeats(rows, order, sorted_ts)
+    _let_go(memory)
     kept = order[np.concatenate((sorted_ts[1:] != sorted_ts[:-1], [True]))]
     _check_spacing(ts[kept], timeframe, path.name)
     closed = int(np.searchsorted(ts[kept], now_ms - timeframe.ms, side="right"))
@@ -200,7 +205,12 @@ def _bar_file(
         last_dropped=dropped,
         notes=_notes(recognised, reading, options),
     )
-    return BarFile(findings, timeframe, rows, kept, now_ms)
+    return BarFile(findings, timeframe, rows, kept, now_ms, memory)
+
+
+def _let_go(memory: mmap.mmap) -> None:
+    """The records that were looked at need not stay in memory: they are in the temporary file."""
+    memory.madvise(mmap.MADV_DONTNEED)
 
 
 def _repeats(rows: np.ndarray, order: np.ndarray, sorted_ts: np.ndarray) -> tuple[int, np.ndarray]:

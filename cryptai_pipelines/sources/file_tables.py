@@ -182,7 +182,7 @@ def _parquet(path: Path, stack: ExitStack) -> OpenTable:
         file = stack.enter_context(parquet.ParquetFile(path))
         batches = file.iter_batches(batch_size=CHUNK_ROWS)
         return OpenTable(file.schema_arrow.names, [], [], _batches(path.name, batches), "row")
-    except (ArrowException, OSError) as error:
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
         raise _corrupt(path.name, error) from None
 
 
@@ -197,7 +197,7 @@ def _feather(path: Path, stack: ExitStack) -> OpenTable:
             for start in range(0, whole.num_rows, CHUNK_ROWS)
         )
         return OpenTable(reader.schema.names, [], [], _batches(path.name, batches), "row")
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _corrupt(path.name, error) from None
 
 
@@ -208,7 +208,10 @@ def _batches(name: str, batches: Iterator[Any]) -> Iterator[Chunk]:
     while True:
         try:
             batch = next(batches, None)
-        except (pa.ArrowException, OSError) as error:
+            if batch is not None:
+                # A damaged file may hold lengths and offsets that lead anywhere.
+                batch.validate(full=True)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise _corrupt(name, error) from None
         if batch is None:
             return

@@ -51,6 +51,7 @@ class UnreadableTime(Exception):
 
 
 _ACCEPTED = "accepted: epoch s, ms or us, or ISO 8601"
+_OUTSIDE = f"is not a time between 1990 and 2100; {_ACCEPTED}"
 
 
 def check_reading(reading: TimeReading) -> None:
@@ -65,6 +66,8 @@ def check_reading(reading: TimeReading) -> None:
 
 def texts_to_ms(texts: Sequence[str], reading: TimeReading) -> np.ndarray:
     """Epoch milliseconds (int64) of times as text; `reading.met` gains what they were. `UnreadableTime` for the first bad."""
+    if (numbers := _plain_numbers(texts)) is not None:
+        return numbers_to_ms(numbers, reading)
     ms = np.empty(len(texts), dtype="int64")
     naive = np.zeros(len(texts), dtype=bool)
     for row, text in enumerate(texts):
@@ -82,6 +85,9 @@ def numbers_to_ms(values: np.ndarray, reading: TimeReading) -> np.ndarray:
     """Epoch milliseconds of epoch numbers (int64 or float64) in the unit of `reading`. Errors as of `texts_to_ms`."""
     if (bad := np.flatnonzero(~np.isfinite(values.astype("float64")))).size:
         raise UnreadableTime(int(bad[0]), values[bad[0]], f"is not a time; {_ACCEPTED}")
+    if values.dtype.kind in "iu":
+        # Wide enough for milliseconds, and far from where products would run over.
+        values = np.clip(values, 0, np.iinfo("int64").max if values.dtype.itemsize == 8 else None).astype("int64")
     ms = np.zeros(len(values), dtype="int64")
     lower = float("-inf")
     for upper, unit in _UNIT_BELOW if reading.unit == "auto" else ((float("inf"), reading.unit),):
@@ -91,7 +97,11 @@ def numbers_to_ms(values: np.ndarray, reading: TimeReading) -> np.ndarray:
             part = values[rows]
             whole = part.dtype.kind in "iu"
             factor = _PER_MS[unit]
-            scaled = (part // int(factor) if factor >= 1 else part * 1000) if whole else np.floor(part / factor + 1e-6)
+            scaled = (
+                (part // int(factor) if factor >= 1 else np.minimum(part, LATEST_MS) * 1000)
+                if whole
+                else np.floor(part / factor + 1e-6)
+            )
             ms[rows] = np.clip(scaled, 0, LATEST_MS)
         lower = upper
     return _within_reason(ms, values)
@@ -106,6 +116,17 @@ def zoned_to_ms(utc_ms: np.ndarray, reading: TimeReading) -> np.ndarray:
     """Checks times of a timestamp column that has a zone; they are epoch milliseconds already."""
     reading.met.add("timestamp with zone")
     return _within_reason(utc_ms, None)
+
+
+def _plain_numbers(texts: Sequence[str]) -> np.ndarray | None:
+    """Texts that are all whole epoch numbers, at once; None when one of them is something else, or could be."""
+    together = "".join(texts)
+    if not (together.isascii() and together.isdigit()) or min(map(len, texts)) < 9:
+        return None
+    try:
+        return np.array(texts, dtype="int64")
+    except (ValueError, OverflowError):
+        return None  # More digits than 64 bits hold; each is then read by itself.
 
 
 def _one(text: str, reading: TimeReading) -> tuple[int, bool]:
@@ -150,6 +171,10 @@ def _number(text: str, reading: TimeReading) -> int:
 
 def _to_utc(local_ms: np.ndarray, reading: TimeReading, rows: np.ndarray, texts: Sequence[str] | None) -> np.ndarray:
     reading.met.add(f"local time of {reading.zone}")
+    outside = np.flatnonzero((local_ms < EARLIEST_MS) | (local_ms >= LATEST_MS))
+    if outside.size:
+        at = int(outside[0])
+        raise UnreadableTime(int(rows[at]), int(local_ms[at]) if texts is None else texts[rows[at]], _OUTSIDE)
     if reading.zone == "UTC":
         return local_ms
     local = pd.DatetimeIndex(local_ms.view("datetime64[ms]"))
@@ -166,5 +191,5 @@ def _within_reason(ms: np.ndarray, shown: Sequence[str] | np.ndarray | None) -> 
     if outside.size:
         row = int(outside[0])
         value = int(ms[row]) if shown is None else shown[row]
-        raise UnreadableTime(row, value, "is not a time between 1990 and 2100; accepted: epoch s, ms or us, or ISO 8601")
+        raise UnreadableTime(row, value, _OUTSIDE)
     return ms

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,7 +89,7 @@ class UdfSource:
         ticker, offered = self._ticker(symbol)
         base = _BASES.get(timeframe, timeframe)
         resolution = udf_rows.served_resolution(base, offered, self.name)
-        questions = _questions(self.http, {"symbol": ticker, "resolution": resolution}, base)
+        questions = _UdfSeries(self.http, {"symbol": ticker, "resolution": resolution}, base).questions
         if base is timeframe:
             yield from _windows(questions, timeframe, within)
         else:
@@ -162,49 +162,59 @@ def open_udf(
     return UdfSource(UdfHttp(venue_address(name, base_url, ""), request_timeout_s, clock, policy, timer or Timer()))
 
 
-def _questions(http: UdfHttp, series: dict[str, str], timeframe: Timeframe) -> Questions:
-    page_ms = PAGE_BARS * timeframe.ms
+@dataclass(frozen=True)
+class _UdfSeries:
+    """One series of a server; answers the questions of `pagination`."""
 
-    def ask(span: Interval, countback: int) -> tuple[History, Received]:
-        # The protocol counts in seconds; a span is widened to whole ones, and rows outside it are left out again.
-        asked = {"from": span.start_ms // 1000, "to": -(-span.end_ms // 1000), "countback": countback}
+    http: UdfHttp
+    parameters: Mapping[str, str]
+    timeframe: Timeframe
 
-        def read(received: Received) -> tuple[History, Received]:
-            return udf_rows.history(received.parsed, span), received
+    @property
+    def questions(self) -> Questions:
+        return Questions(self.bars_within, self.last_open_before, self.first_open_from)
 
-        return http.ask("history", {**series, **asked}, read)
-
-    def bars_within(span: Interval) -> Answer:
+    def bars_within(self, span: Interval) -> Answer:
         end_ms = span.end_ms
         while True:
             part = Interval(span.start_ms, end_ms)
-            found, received = ask(part, min(max(1, timeframe.count(*part)), PAGE_BARS))
+            found, received = self._ask(part, min(max(1, self.timeframe.count(*part)), PAGE_BARS))
             first = int(found.rows["ts"][0]) if len(found.rows["ts"]) else None
-            if first is None or first <= timeframe.ceil(span.start_ms) or not lies_before(first, span.start_ms):
+            if first is None or first <= self.timeframe.ceil(span.start_ms) or not self._lies_before(first, span.start_ms):
                 proof = hashlib.sha256(received.body).hexdigest()
                 return Answer(found.rows, end_ms < span.end_ms, received.url, proof, received.fetched_at_ms)
             # A server that gives fewer bars than asked for gives the newest; the older ones come first here.
             end_ms = first
 
-    def lies_before(end_ms: int, start_ms: int) -> bool:
-        before = last_open_before(end_ms)
-        return before is not None and before >= start_ms
-
-    def last_open_before(end_ms: int) -> int | None:
-        for start in (max(0, end_ms - page_ms), 0):
-            found, _ = ask(Interval(start, end_ms), 1)
+    def last_open_before(self, end_ms: int) -> int | None:
+        for start in (max(0, end_ms - PAGE_BARS * self.timeframe.ms), 0):
+            found, _ = self._ask(Interval(start, end_ms), 1)
             if len(found.rows["ts"]):
                 return int(found.rows["ts"][-1])
             if found.next_ms is not None:
                 return found.next_ms
         return None
 
-    def first_open_from(start_ms: int) -> int | None:
-        # Only asked where nothing lies before; any bar of the series then shows that the server knows it.
-        newest = last_open_before(max(start_ms, http.clock.now_ms()) + timeframe.ms)
+    def first_open_from(self, start_ms: int) -> int | None:
+        page = self.bars_within(Interval(start_ms, start_ms + PAGE_BARS * self.timeframe.ms))
+        if len(page.opens):
+            return int(page.opens[0])
+        # Further away it need not be the first: any bar shows that the server knows the series.
+        newest = self.last_open_before(max(start_ms, self.http.clock.now_ms()) + self.timeframe.ms)
         return newest if newest is not None and newest >= start_ms else None
 
-    return Questions(bars_within, last_open_before, first_open_from)
+    def _lies_before(self, end_ms: int, start_ms: int) -> bool:
+        before = self.last_open_before(end_ms)
+        return before is not None and before >= start_ms
+
+    def _ask(self, span: Interval, countback: int) -> tuple[History, Received]:
+        # The protocol counts in seconds; a span is widened to whole ones, and rows outside it are left out again.
+        asked = {"from": span.start_ms // 1000, "to": -(-span.end_ms // 1000), "countback": countback}
+
+        def read(received: Received) -> tuple[History, Received]:
+            return udf_rows.history(received.parsed, span), received
+
+        return self.http.ask("history", {**self.parameters, **asked}, read)
 
 
 def _windows(questions: Questions, timeframe: Timeframe, within: Interval) -> Iterator[Page]:

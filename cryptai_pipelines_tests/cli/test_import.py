@@ -174,7 +174,7 @@ def test_an_import_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(
     hold = holding(database, "file:x", Settings(), "test")
     with open_bar_file(csv, FileOptions(SERIES), parse_time("2026-01-01")) as file:
         for after in (0, 1, 24, 25, 26, 59):
-            cut = CutFile(file.findings, file.timeframe, file.rows, file.kept, file.fetched_at_ms, after)
+            cut = CutFile(file.findings, file.timeframe, file.rows, file.kept, file.fetched_at_ms, file.memory, after)
             with pytest.raises(Cut):
                 import_file(database, hold, SERIES, "file:x", cut, run_id="test")
             assert read_syncs(database, "file:x", SERIES, 1)[0]["status"] == "FAILED"

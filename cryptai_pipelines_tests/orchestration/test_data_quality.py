@@ -4,6 +4,7 @@ brought up to date, and an assessment that finds nothing new writes nothing."""
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -99,6 +100,15 @@ def test_an_assessment_without_news_writes_nothing(venue: Database) -> None:
     again = assess(venue, "binance", [BTC, ETH, SOL], NOW + HOUR)
     assert again.changed == 0 and everything(venue) == before
     assert read_assessment(venue, "binance", [BTC, ETH, SOL]).series == again.series
+
+
+def test_several_assessments_at_once_are_as_one(venue: Database) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for future in [pool.submit(assess, venue, "binance", [BTC, ETH, SOL], NOW) for _ in range(4)]:
+            future.result()
+    before = everything(venue)
+    assert assess(venue, "binance", [BTC, ETH, SOL], NOW).changed == 0
+    assert everything(venue) == before and gap_details(venue, ETH) == {300: ("venue_outage", 5)}
 
 
 def everything(database: Database) -> list:

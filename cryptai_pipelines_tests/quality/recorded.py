@@ -1,6 +1,6 @@
-"""Recorded series as the rules take them, and what is known to be wrong with each: the table that docs/data-quality.md quotes.
+"""Recorded series as the rules take them, and what is known to be wrong with each: the evidence in docs/data-quality.md.
 
-`python -m cryptai_pipelines_tests.quality.recorded` prints the table anew from the files.
+`python -m cryptai_pipelines_tests.quality.recorded FOLDER` counts anew in the files, and prints the table of the page.
 """
 
 from __future__ import annotations
@@ -15,10 +15,18 @@ import numpy as np
 from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, take_rows
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.quality.market_signs import complete_aggregates
+from cryptai_pipelines.quality.row_rules import ROW_RULES, judge
 from cryptai_pipelines.quality.series_rules import SERIES_RULES, find
-from cryptai_pipelines.quality.series_view import SeriesFinding, View
-from cryptai_pipelines_tests.quality.samples import recorded_rows
+from cryptai_pipelines.quality.series_view import SeriesFinding, SeriesRule, View
+from cryptai_pipelines_tests.quality.samples import closed_at, recorded_rows
 
+# By file, the rows that a row rule refuses; the rows of every other file are all good.
+REFUSED: dict[str, dict[str, int]] = {
+    "binance_cdd/BTCUSDT_1h": {"conflicting_duplicate": 5298},
+    "binance_vision_2025/BTCUSDT_1h": {"off_grid": 43},
+    "demo/BTCUSDT_1h": {"off_grid": 43},
+    "gemini/BTCUSD_1h": {"not_positive": 1},
+}
 # By file, every rule that finds something: how many findings, and how many bars are in them. A rule that is not named finds
 # nothing.
 ALONE: dict[str, dict[str, tuple[int, int]]] = {
@@ -158,11 +166,41 @@ def counted(found: Iterable[SeriesFinding]) -> dict[str, tuple[int, int]]:
     return {rule: (findings[rule], bars[rule]) for rule in findings}
 
 
+def refused(folder: Path, name: str) -> dict[str, int]:
+    """How many rows of a file each row rule refuses."""
+    rows, timeframe = recorded_rows(folder / f"{name}.parquet"), timeframe_of(name)
+    return dict(Counter(judge(rows, timeframe, closed_at(rows, timeframe)).rules))
+
+
+def rule_table() -> list[str]:
+    """The lines of the table of all rules: those of single rows first, then those of series."""
+    lines = ["| rule | severity | what it says | threshold | in recorded data |", "| --- | --- | --- | --- | --- |"]
+    for rule in ROW_RULES:
+        found = [f"{name}: {counts[rule.name]:,}" for name, counts in REFUSED.items() if rule.name in counts]
+        lines.append(f"| `{rule.name}` | refused | {rule.description} | | {'; '.join(found) or 'none'} |")
+    for rule in SERIES_RULES:
+        limits = ", ".join(f"{name} {value:g}" for name, value in rule.limits.items())
+        lines.append(f"| `{rule.name}` | {rule.severity} | {rule.description} | {limits} | {_evidence(rule)} |")
+    return lines
+
+
+def _evidence(rule: SeriesRule) -> str:
+    """Findings and bars in the files where there are most of them, and in how many others there are some."""
+    told = {name: counts[rule.name] for name, counts in ALONE.items() if rule.name in counts}
+    told |= {f"{name} beside {other}": counts[rule.name] for (name, other), counts in WITNESSED.items() if rule.name in counts}
+    most = sorted(told.items(), key=lambda one: -one[1][1])[:3]
+    parts = [f"{name}: {count:,} ({bars:,} bars)" for name, (count, bars) in most]
+    return "; ".join(parts) + (f"; and {len(told) - 3} more" if len(told) > 3 else "") if parts else "none"
+
+
 def _print_tables(folder: Path) -> None:
+    for name in ALONE:
+        print(f"{name!r}: {refused(folder, name)},")
     for name in ALONE:
         print(f"{name!r}: {counted(found_alone(folder, name))},")
     for name, witness in WITNESSED:
         print(f"{(name, witness)!r}: {counted(found_beside(folder, name, witness))},")
+    print("\n".join(rule_table()))
 
 
 if __name__ == "__main__":

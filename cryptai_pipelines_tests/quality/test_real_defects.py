@@ -8,12 +8,26 @@ import pytest
 
 from cryptai_pipelines.market.clock import parse_time
 from cryptai_pipelines.quality.series_rules import SERIES_RULES
-from cryptai_pipelines_tests.quality.recorded import ALONE, WITNESSED, bars_of, counted, found_alone, found_beside
+from cryptai_pipelines_tests.quality.recorded import (
+    ALONE,
+    REFUSED,
+    WITNESSED,
+    bars_of,
+    counted,
+    found_alone,
+    found_beside,
+    refused,
+)
 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_recorded_file_has_the_findings_it_is_known_for(real_data: Path, name: str) -> None:
     assert counted(found_alone(real_data, name)) == ALONE[name]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_no_row_of_a_recorded_file_is_refused_but_the_bad_ones(real_data: Path, name: str) -> None:
+    assert refused(real_data, name) == REFUSED.get(name, {})
 
 
 @pytest.mark.parametrize(("name", "witness"), WITNESSED)

@@ -472,6 +472,41 @@ def test_what_cannot_be_read_is_one_line_saying_where(
     assert all(words in line for words in said), line
 
 
+_TEXT = (HEADER + GOOD + GOOD.replace("T00", "T01") + GOOD.replace("T00", "T02")).encode()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "feather"])
+def test_any_damage_is_read_or_refused(tmp_path: Path, suffix: str) -> None:
+    """Bytes changed, cut out and put in at random: bars, or one line; nothing else."""
+    whole, generator, outcomes = tmp_path / f"whole.{suffix}", random.Random(11), set()
+    frame = pd.DataFrame({"ts": pd.date_range("2021", periods=40, freq="h", tz="UTC"), **{name: 1.5 for name in OHLCV}})
+    whole.write_bytes(_TEXT) if suffix == "csv" else _typed(suffix, lambda ts: ts)(frame, tmp_path).rename(whole)
+    body, path = whole.read_bytes(), tmp_path / f"damaged.{suffix}"
+    for _ in range(400):
+        damaged = bytearray(body)
+        for _ in range(generator.randint(1, 4)):
+            at, length = generator.randrange(len(damaged)), generator.choice([0, 1, 1, 5])
+            put = bytes(generator.choice(b'0,9.\n"\x00\xff-T:Z;e') for _ in range(generator.choice([0, 1, 1, 3])))
+            damaged[at : at + length] = put
+        path.write_bytes(damaged)
+        try:
+            _read(path)
+        except BadInput as error:
+            assert "\n" not in str(error) and "damaged" in str(error)
+            outcomes.add("refused")
+        else:
+            outcomes.add("read")
+    assert "refused" in outcomes
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_a_column_whose_name_is_no_text(bars: pd.DataFrame, tmp_path: Path, suffix: str) -> None:
+    path = _typed(suffix, lambda ts: ts)(bars, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"volume", b"vol\xffme"))
+    with pytest.raises(BadInput, match="cannot be read"):
+        _read(path)
+
+
 def test_a_missing_file_a_folder_and_a_null_time(tmp_path: Path) -> None:
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(BadInput, match="accepted"):
@@ -526,6 +561,42 @@ def test_the_unit_of_a_number_is_told_row_by_row(rows: list[tuple[int, int]]) ->
     values = [second * factor for second, factor in rows]
     assert texts_to_ms([str(value) for value in values], TimeReading()).tolist() == expected
     assert numbers_to_ms(np.array(values, dtype="int64"), TimeReading()).tolist() == expected
+
+
+ANY_NUMBER = st.integers(-(2**63), 2**64 - 1) | st.builds(
+    lambda s, factor: s * factor, MOMENTS, st.sampled_from([1, 1000, 10**6, 10**9])
+)
+
+
+@given(
+    ANY_NUMBER,
+    st.sampled_from(["auto", "s", "ms", "us"]),
+    st.sampled_from(["i4", "u4", "i8", "u8", "f8"]),
+)
+def test_a_number_of_any_type_is_its_moment_or_an_error(value: int, unit: str, dtype: str) -> None:
+    """Against arithmetic that never runs over; a float is read to what it holds."""
+    kind = np.dtype(dtype)
+    if kind.kind != "f" and not np.iinfo(kind).min <= value <= np.iinfo(kind).max:
+        value = int(np.iinfo(kind).max) - abs(value) % 10**6
+    held = int(float(value)) if kind.kind == "f" else value
+    told = (
+        unit if unit != "auto" else next((n for n, top in (("s", 10**11), ("ms", 10**14), ("us", 10**17)) if held < top), "ns")
+    )
+    expected = held * 1000 if told == "s" else held // {"ms": 1, "us": 1000, "ns": 10**6}[told]
+    try:
+        read = numbers_to_ms(np.array([value]).astype(kind), TimeReading(unit=unit))[0]
+    except UnreadableTime:
+        assert not parse_time("1990-01-01") <= expected < parse_time("2100-01-01")
+    else:
+        assert read == expected
+
+
+@pytest.mark.parametrize("year", ["0001", "1989", "2100", "9999"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
+def test_a_local_time_far_away_is_an_error(year: str, zone: str) -> None:
+    with pytest.raises(UnreadableTime) as error:
+        texts_to_ms(["2021-01-01 00:00", f"{year}-06-01 00:00"], TimeReading(zone))
+    assert (error.value.row, error.value.value) == (1, f"{year}-06-01 00:00")
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -22,7 +22,7 @@ from cryptai_pipelines.quality.gap_classes import (
 from cryptai_pipelines.quality.gaps import Gap
 from cryptai_pipelines.quality.outages import find_outages
 from cryptai_pipelines.storage import market_data, outages, quality_log
-from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.database import Cursor, Database, run_transaction
 
 BARS_PER_BLOCK = 100_000
 Failures = Mapping[Series, Sequence[tuple[Interval, str]]]
@@ -39,8 +39,7 @@ def bring_outages_up_to_date(database: Database, venue: str, failures: Failures,
     }
     strict = {"least_symbols": _MANY_SYMBOLS, "least_share": _MOST_SYMBOLS} if omits_empty else {}
     found = find_outages(unexplained, covered, **strict)  # type: ignore[arg-type]
-    with database.transaction() as cursor:
-        return outages.replace_outages(cursor, venue, found, now_ms)
+    return run_transaction(database, lambda cursor: outages.replace_outages(cursor, venue, found, now_ms))
 
 
 def explain(
@@ -61,9 +60,12 @@ def explain(
         period = Interval(classed.gap.start_ms, classed.gap.end_ms)
         details[period] |= {"class": classed.gap_class, "evidence": classed.evidence}
     excused = _excused(series, gaps, months, known)
-    with database.transaction() as cursor:
+
+    def write(cursor: Cursor) -> int:
         changed = quality_log.describe_findings(cursor, series, "gap", details)
         return changed + quality_log.describe_findings(cursor, series, "completeness", excused)
+
+    return run_transaction(database, write)
 
 
 def _known(

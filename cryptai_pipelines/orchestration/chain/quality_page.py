@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -92,7 +92,7 @@ def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.3f} %"
 
 
-def _summed(counts) -> Counter[str]:  # type: ignore[no-untyped-def]
+def _summed(counts: Iterable[Mapping[str, int]]) -> Counter[str]:
     total = Counter[str]()
     for one in counts:
         total.update(one)

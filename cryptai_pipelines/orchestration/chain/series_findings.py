@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from cryptai_pipelines.quality.market_signs import complete_aggregates
 from cryptai_pipelines.quality.series_rules import CONTEXT, LONGEST_START, STORED_RULES, scan
 from cryptai_pipelines.quality.series_view import SeriesFinding, View
 from cryptai_pipelines.storage import market_data, quality_log, raw, series_sources, state
-from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.database import Cursor, Database, run_transaction
 from cryptai_pipelines.storage.quality_log import Finding
 
 ASSET = "data_quality"
@@ -71,23 +71,28 @@ def bring_up_to_date(
     start = _restart(database, series, since)
     within = Interval(start, whole.end_ms + series.timeframe.ms)
     found = scan(_blocks(database, venue, series, inputs, within, on_progress), STORED_RULES)
+    return run_transaction(database, lambda cursor: _write(cursor, series, start, found, inputs, whole))
+
+
+def _write(cursor: Cursor, series: Series, start: int, found: Sequence[SeriesFinding], inputs: _Inputs, whole: Interval) -> int:
+    """Make `found` all findings from `start` on, and remember what they were made from; how many changed."""
     by_rule: dict[str, list[Finding]] = {rule.name: [] for rule in STORED_RULES}
     for one in found:
         by_rule[one.rule].append(_stored(one))
-    with database.transaction() as cursor:
-        changed = 0
-        for name, findings in by_rule.items():
-            changed += quality_log.replace_findings(cursor, series, PREFIX + name, Interval(start, _END_OF_TIME_MS), findings)
-        state.write_state(
-            cursor,
-            ASSET,
-            series,
-            input_revision=inputs.revision,
-            code_version=inputs.version(),
-            last_ts=whole.end_ms,
-            state=str(inputs.finer_revision).encode(),
-        )
-    return changed
+    after = Interval(start, _END_OF_TIME_MS)
+    changed = [
+        quality_log.replace_findings(cursor, series, PREFIX + name, after, findings) for name, findings in by_rule.items()
+    ]
+    state.write_state(
+        cursor,
+        ASSET,
+        series,
+        input_revision=inputs.revision,
+        code_version=inputs.version(),
+        last_ts=whole.end_ms,
+        state=str(inputs.finer_revision).encode(),
+    )
+    return sum(changed)
 
 
 def _inputs(database: Database, venue: str, series: Series, tick_size: float | None) -> _Inputs:

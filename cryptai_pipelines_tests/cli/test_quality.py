@@ -1,0 +1,98 @@
+"""`cryptai gaps` and `cryptai quality` on a store with planted gaps and findings, on an empty one, and with bad arguments."""
+
+from __future__ import annotations
+
+import pytest
+
+from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.storage import gap_fills
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.gap_fills import Attempt
+from cryptai_pipelines_tests.cli.conftest import Invoke
+from cryptai_pipelines_tests.orchestration.stored_bars import hourly, store, without
+
+HOUR = Timeframe.H1.ms
+BTC, ETH = (Series(f"{base}-USDT", Timeframe.H1) for base in ("BTC", "ETH"))
+ROWS = hourly(900)
+START = int(ROWS["ts"][0])
+
+
+@pytest.fixture
+def filled_store(database: Database) -> str:
+    """BTC and ETH that both miss five hours; BTC misses one more, has a run without volume and a row in quarantine."""
+    bad = {name: values.copy() for name, values in ROWS.items()}
+    bad["volume"][200:206] = bad["quote_volume"][200:206] = bad["taker_buy_base"][200:206] = 0
+    bad["close"][700] = -1
+    store(database, BTC, without(bad, [*range(300, 305), 500]))
+    store(database, ETH, without(hourly(900, 1), range(300, 305)))
+    gap = Interval(START + 500 * HOUR, START + 501 * HOUR)
+    with database.transaction() as cursor:
+        gap_fills.record_attempt(cursor, BTC, Attempt("binance", gap, START, 0))
+        gap_fills.record_attempt(cursor, BTC, Attempt("kraken", gap, START, 0, "unknown symbol"))
+    return database.url
+
+
+def test_an_empty_store_is_one_clear_line(invoke: Invoke, url: str) -> None:
+    for command in (["gaps"], ["quality"], ["quality", "--assess"], ["gaps", "BTC-USDT"]):
+        ended = invoke(*command, CRYPTAI_DATABASE_URL=url)
+        assert (ended.code, ended.out) == (0, "nothing is stored yet; `cryptai sync` fetches bars\n")
+    assert invoke("gaps", "--json", CRYPTAI_DATABASE_URL=url).object == {"series": 0, "gaps": [], "missing_bars": 0}
+    assert invoke("quality", "--json", "--assess", CRYPTAI_DATABASE_URL=url).object["series"] == []
+
+
+def test_gaps_are_told_with_who_was_asked_and_classed_once_assessed(invoke: Invoke, filled_store: str) -> None:
+    told = invoke("gaps", "--json", CRYPTAI_DATABASE_URL=filled_store).object
+    assert (told["series"], told["missing_bars"]) == (2, 12)
+    assert {gap["class"] for gap in told["gaps"]} == {None}
+    assert "not assessed" in invoke("gaps", CRYPTAI_DATABASE_URL=filled_store).out
+    assert invoke("quality", "--assess", CRYPTAI_DATABASE_URL=filled_store).code == 0
+    told = invoke("gaps", "BTC-USDT", "--json", CRYPTAI_DATABASE_URL=filled_store).object
+    first, second, third = told["gaps"]
+    assert first["start"] == format_time(START + 300 * HOUR) and first["end"] == format_time(START + 305 * HOUR)
+    assert (first["bars"], first["class"], first["filled"], first["tried"]) == (5, "venue_outage", False, [])
+    assert second["tried"] == [
+        {"source": "binance", "bars": 0, "error": None},
+        {"source": "kraken", "bars": 0, "error": "unknown symbol"},
+    ]
+    assert third["class"] == "refused_bars"
+    printed = invoke("gaps", CRYPTAI_DATABASE_URL=filled_store).out
+    assert "venue_outage" in printed and "kraken: unknown symbol" in printed
+    assert printed.splitlines()[-1] == "4 gaps, 12 bars missing in 2 series"
+
+
+def test_quality_tells_months_findings_quarantine_outages_and_syncs(invoke: Invoke, filled_store: str) -> None:
+    ended = invoke("quality", "--assess", "--json", CRYPTAI_DATABASE_URL=filled_store)
+    told = ended.object
+    assert "BTC-USDT 1h data_quality: 100 %" in ended.err
+    assert told["rows_changed"] > 0 and told["outages"][0]["symbols"] == ["BTC-USDT", "ETH-USDT"]
+    btc, eth = told["series"]
+    assert (btc["expected"], btc["received"], btc["in_outage"], btc["unlisted"]) == (900, 893, 5, 0)
+    assert btc["completeness"] == 893 / 895 and eth["completeness"] == 1.0
+    assert [month["month"] for month in btc["months"]] == ["2020-09", "2020-10"]
+    assert sum(month["received"] for month in btc["months"]) == 893
+    assert btc["quarantined"] == {"not_positive": 1}
+    assert btc["gaps"] == {"venue_outage": 1, "unknown": 1, "refused_bars": 1}
+    (run,) = btc["findings"]["zero_volume_run"]
+    assert (run["bars"], run["start"], run["severity"]) == (6, format_time(START + 200 * HOUR), "info")
+    assert btc["syncs"][0]["status"] == "COMPLETED" and btc["syncs"][0]["rows_new"] == 894
+    again = invoke("quality", "--assess", "--json", CRYPTAI_DATABASE_URL=filled_store).object
+    assert again["rows_changed"] == 0 and again["series"] == told["series"]
+    shown = invoke("quality", "BTC-USDT", "-t", "1h", CRYPTAI_DATABASE_URL=filled_store).out
+    for part in ("6 bars in a row without volume", "99.777 %", "bars in quarantine, not_positive: 1", "outage of binance"):
+        assert part in shown
+    assert "gaps, venue_outage: 1, bars missing in them: 5" in shown and "COMPLETED" in shown
+    assert "ETH-USDT 1h" not in shown
+
+
+def test_what_is_not_stored_or_not_known_is_named(invoke: Invoke, filled_store: str) -> None:
+    ended = invoke("quality", "--exchange", "mtgox", CRYPTAI_DATABASE_URL=filled_store)
+    assert ended.code == 2 and "exchange 'mtgox' is not known; accepted: binance" in ended.err
+    for command in ("gaps", "quality"):
+        ended = invoke(command, "DOGE-USDT", CRYPTAI_DATABASE_URL=filled_store)
+        assert (ended.code, ended.err) == (2, "cryptai: nothing is stored of DOGE-USDT; `cryptai sync` fetches bars\n")
+        assert "'7m' is not known" in invoke(command, "-t", "7m", CRYPTAI_DATABASE_URL=filled_store).err
+        failed = invoke(command, "-t", "4h", "--json", CRYPTAI_DATABASE_URL=filled_store)
+        assert failed.object["error"].startswith("nothing is stored of 4h")
