@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import tempfile
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -23,3 +27,39 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no recorded market data at {folder}; set CRYPTAI_REAL_DATA")
     return folder
+
+
+_TALLY = "CRYPTAI_TALLY"
+_LOSSES = ("lost", "duplicated", "altered", "unrecovered")
+_made_here = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the reliability suites a folder to tally in; workers inherit it from the process that started them."""
+    if _TALLY not in os.environ:
+        config.stash[_made_here] = Path(tempfile.mkdtemp(prefix="cryptai-tally-"))
+        os.environ[_TALLY] = str(config.stash[_made_here])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    made = config.stash.get(_made_here, None)
+    if made is not None:
+        shutil.rmtree(made, ignore_errors=True)
+        del os.environ[_TALLY]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One table of everything that was injected, in whichever process."""
+    files = sorted(Path(os.environ[_TALLY]).glob("*.jsonl"))
+    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    if not rows:
+        return
+    sums: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(("count", *_LOSSES), 0))
+    for row in rows:
+        for name in ("count", *_LOSSES):
+            sums[row["suite"], row["injected"]][name] += row[name]
+    terminalreporter.section("reliability")
+    terminalreporter.write_line(f"{'suite':<22}{'injected':<44}{'count':>10}" + "".join(f"{name:>12}" for name in _LOSSES))
+    for (suite, injected), counts in sorted(sums.items()):
+        figures = "".join(f"{counts[name]:>12,}" for name in _LOSSES)
+        terminalreporter.write_line(f"{suite:<22}{injected:<44}{counts['count']:>10,}{figures}")
