@@ -1,5 +1,5 @@
-"""What the suites of this package injected and what came of it, and which size they have. The table of all tallies is printed at
-the end of a test run by the top conftest."""
+"""What the suites of this package injected and what came of it, and which size they have. The table of all tallies is printed
+at the end of a test run by the top conftest."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Bad rows of every class among good ones: each is refused under its rule, and no good one is. In bulk where rows are judged, and
-through the whole way from JSON to the tables."""
+"""Bad rows of every class among good ones: each is refused under its rule, and no good one is. In bulk where rows are judged,
+and through the whole way from JSON to the tables."""
 
 from __future__ import annotations
 
