@@ -108,3 +108,20 @@ def write_after_pause(url: str, series: Series, lease_s: float, told: Connection
                 told.send(type(error).__name__)
     finally:
         database.close()
+
+
+def write_until_killed(url: str, series: Series, bars: int, told: Connection) -> None:
+    """Write one bar a transaction, raw and validated, and tell after each how many were committed; ends with the server."""
+    database = Database(url)
+    wire, rows = wire_rows(opens(bars)), bar_rows(opens(bars))
+    try:
+        with take_series(database, "binance", series, "writer", 60) as lease:
+            for count in range(bars):
+                one = np.array([count])
+                with database.transaction() as cursor:
+                    check_lease(cursor, lease)
+                    _write(cursor, series, 1, take_rows(wire, one), take_rows(rows, one))
+                told.send(count + 1)
+    except DatabaseUnavailable:
+        pass  # The server was killed, which is what this waits for.
+    told.close()
