@@ -1,5 +1,5 @@
-"""A database whose process dies between two of its statements: from the Nth one on nothing is executed any more, and what was not
-committed is gone. The statements before are real, and so is what they leave behind."""
+"""A database whose process dies between two of its statements: from the Nth one on nothing is executed any more, and what was
+not committed is gone. The statements before are real, and so is what they leave behind."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""A month of one or two series on a virtual clock, out of one seed: what happens to the venue and to us, and in which order. What
-must hold afterwards is asked in the tests."""
+"""A month of one or two series on a virtual clock, out of one seed: what happens to the venue and to us, and in which order.
+What must hold afterwards is asked in the tests."""
 
 from __future__ import annotations
 
