@@ -1,5 +1,5 @@
-"""A venue in memory whose every bar has a written fate: when it appears, what it says then, and what it says later. It obeys the
-protocol of `sources.source.BarSource`, on a virtual clock, and remembers each page that it gave out. No sockets: thousands of
+"""A venue in memory whose every bar has a written fate: when it appears, what it says then, and what it says later. It obeys
+the protocol of `sources.source.BarSource`, on a virtual clock, and remembers each page that it gave out. No sockets: thousands of
 months are simulated on it.
 
 Also here: what the store must hold after any of it, told in plain Python from the pages that the store says it received.
@@ -80,8 +80,8 @@ class Script:
 
 @dataclass
 class Mood:
-    """How the venue behaves while it is asked once: its clock's error, the error it raises and after how many pages, how many rows
-    a page has at most, and how often each page comes twice."""
+    """How the venue behaves while it is asked once: its clock's error, the error it raises and after how many pages, how many
+    rows a page has at most, and how often a page is short or comes twice."""
 
     skew_ms: int = 0
     error: SourceError | None = None

@@ -1,4 +1,4 @@
-"""`kill -9` of the daemon and of Postgres: `up` recovers unaided, and a writer that is run again completes what it had begun."""
+"""`kill -9` of the daemon and of Postgres: `up` recovers unaided, and a writer that is run again completes what it began."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ _SETTINGS = Settings(_env_file=None, home=Path("unused"), grace_seconds=0.0, ove
 _numbers = itertools.count(1)
 
 
-def machine_on(url: str, injected: Counter[str]) -> type[RuleBasedStateMachine]:
+def machine_on(url: str, injected: Counter[str]) -> type[RuleBasedStateMachine]:  # noqa: C901 - a class of small rules
     """The machine on a database; each of its runs has a series of its own."""
 
     class Machine(RuleBasedStateMachine):

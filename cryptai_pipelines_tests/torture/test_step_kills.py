@@ -86,9 +86,7 @@ def test_a_killed_step_loses_nothing(postgres_server: EmbeddedServer, database: 
             found, expected = _contents(database), _contents(undisturbed)
     running_rows = database.rows("SELECT count(*) FROM data_sync_log WHERE status = 'RUNNING'")[0][0]
     differ = sum(found[table] != expected[table] for table in _TABLES)
-    record(
-        "kill -9 of the step", "at named points and random moments", killed.total(), altered=differ, unrecovered=running_rows
-    )
+    record("kill -9 of the step", "at 12 points and random moments", killed.total(), altered=differ, unrecovered=running_rows)
     assert found == expected and running_rows == 0
     # Some end before their moment comes; were it most of them, nothing would be tested here.
     assert killed.total() >= rounds * 0.6 and len(killed) == len(POINTS) + 1, killed

@@ -21,6 +21,9 @@ from cryptai_pipelines_tests.torture.tally import record, size
 from cryptai_pipelines_tests.torture.writer import BARS, SERIES, forks, picked, write_after_pause, write_batches
 
 
+_EXPIRED = "SELECT lease_until < clock_timestamp() FROM historical_data_range WHERE symbol = %s"
+
+
 @pytest.mark.parametrize("leased", [True, False], ids=["under leases", "many series in one transaction"])
 def test_writers_with_shuffled_overlapping_batches(postgres_server: EmbeddedServer, database: Database, leased: bool) -> None:
     # A deadlock is seen at once, so that there can be many.
@@ -66,8 +69,7 @@ def test_a_writer_that_slept_through_its_lease_writes_nothing(database: Database
         process.start()
         assert process.pid is not None and ours.recv() == "ready"
         os.kill(process.pid, signal.SIGSTOP)
-        expired = "SELECT lease_until < clock_timestamp() FROM historical_data_range WHERE symbol = %s"
-        until(lambda s=series: database.rows(expired, (s.symbol,)) == [(True,)], "the end of the lease")
+        until(lambda s=series: database.rows(_EXPIRED, (s.symbol,)) == [(True,)], "the end of the lease")
         with take_series(database, "binance", series, "heir", 60) as lease:
             with database.transaction() as cursor:
                 check_lease(cursor, lease)
