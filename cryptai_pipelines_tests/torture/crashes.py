@@ -40,10 +40,10 @@ class CrashingDatabase(Database):
 
     def __init__(self, url: str, fuse: Fuse) -> None:
         super().__init__(url)
-        self._fuse = fuse
+        self.fuse = fuse
 
     def _connect(self) -> psycopg2.extensions.connection:
-        fuse = self._fuse
+        fuse = self.fuse
 
         class FusedCursor(psycopg2.extensions.cursor):
             def execute(self, *arguments: Any, **named: Any) -> None:
@@ -59,5 +59,5 @@ class CrashingDatabase(Database):
         return connection
 
     def _read(self, sql: str, values: Sequence[str]) -> Any:
-        self._fuse.burn()
+        self.fuse.burn()
         return super()._read(sql, values)

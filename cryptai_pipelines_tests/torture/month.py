@@ -15,7 +15,7 @@ from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage.database import Database
-from cryptai_pipelines_tests.torture.crashes import CrashingDatabase, Fuse
+from cryptai_pipelines_tests.torture.crashes import CrashingDatabase
 from cryptai_pipelines_tests.torture.scripted_venue import (
     ERRORS,
     HOUR,
@@ -98,30 +98,26 @@ class Month:
     crashes: int = 0
 
 
-def live_through(url: str, seed: int, name: str) -> Month:
+def live_through(database: CrashingDatabase, seed: int, name: str) -> Month:
     """Let a month pass, with syncs at irregular times, and end it with one sync of all of it that nobody disturbs."""
     chance = random.Random(seed)
     series = [Series(f"{name}{number}-USDT", Timeframe.H1) for number in range(1 if chance.random() < 0.7 else 2)]
     venue = ScriptedVenue({}, random.Random(seed + 1))
     venue.scripts = {one.symbol: written_script(chance, venue) for one in series}
-    month, fuse = Month(venue, series), Fuse()
-    database = CrashingDatabase(url, fuse)
+    month, fuse = Month(venue, series), database.fuse
     now = START + chance.randint(1, 200) * HOUR
-    try:
-        while now < END + 5 * HOUR:
-            venue.now_ms, venue.mood = now, mood(chance)
-            fuse.light(chance.randint(1, 75) if chance.random() < 0.3 else None)
-            _sync(database, month, Interval(START, now) if chance.random() < 0.2 else None)
-            if fuse.dead:
-                month.crashes += 1
-                database.close()
-            now += round(chance.expovariate(1 / (110 * HOUR))) + chance.randint(0, HOUR)
-        venue.now_ms, venue.mood = END + 500 * HOUR, Mood()
-        fuse.light(None)
-        results = _sync(database, month, Interval(START, END))
-        assert [one.error for one in results] == [None] * len(series), results
-    finally:
-        database.close()
+    while now < END:
+        venue.now_ms, venue.mood = now, mood(chance)
+        fuse.light(chance.randint(1, 75) if chance.random() < 0.3 else None)
+        _sync(database, month, Interval(START, now) if chance.random() < 0.2 else None)
+        if fuse.dead:
+            month.crashes += 1
+            database.close()
+        now += round(chance.expovariate(1 / (110 * HOUR))) + chance.randint(0, HOUR)
+    venue.now_ms, venue.mood = END + 500 * HOUR, Mood()
+    fuse.light(None)
+    results = _sync(database, month, Interval(START, END))
+    assert [one.error for one in results] == [None] * len(series), results
     return month
 
 

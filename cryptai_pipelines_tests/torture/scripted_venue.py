@@ -1,6 +1,6 @@
 """A venue in memory whose every bar has a written fate: when it appears, what it says then, and what it says later. It obeys
-the protocol of `sources.source.BarSource`, on a virtual clock, and remembers each page that it gave out. No sockets: thousands of
-months are simulated on it.
+the protocol of `sources.source.BarSource`, on a virtual clock, and remembers each page that it gave out. No sockets: thousands
+of months are simulated on it.
 
 Also here: what the store must hold after any of it, told in plain Python from the pages that the store says it received.
 """

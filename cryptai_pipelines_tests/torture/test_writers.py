@@ -20,7 +20,6 @@ from cryptai_pipelines_tests.storage.bars_examples import bar_rows, opens, wire_
 from cryptai_pipelines_tests.torture.tally import record, size
 from cryptai_pipelines_tests.torture.writer import BARS, SERIES, forks, picked, write_after_pause, write_batches
 
-
 _EXPIRED = "SELECT lease_until < clock_timestamp() FROM historical_data_range WHERE symbol = %s"
 
 
