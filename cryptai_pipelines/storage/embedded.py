@@ -32,6 +32,7 @@ START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
 _LOG_LIMIT_BYTES = 10_000_000
 _SOCKET_PATH_LIMIT = 100
+_SOCKET_DIR_PREFIX = "cryptai-"
 _SYSTEM_USER = "pgserver"
 _CONF = "cryptai.conf"
 
@@ -244,21 +245,27 @@ def _socket_dir(data: Path, owner: pwd.struct_passwd | None) -> Path:
     if former is not None:
         return former
     parent = min((tempfile.gettempdir(), "/tmp"), key=len)
-    made = Path(tempfile.mkdtemp(prefix="cryptai-", dir=parent))
+    made = Path(tempfile.mkdtemp(prefix=_SOCKET_DIR_PREFIX, dir=parent))
     if owner is not None:
         os.chown(made, owner.pw_uid, owner.pw_gid)
     return made
 
 
 def _former_socket_dir(data: Path, uid: int) -> Path | None:
-    """The private socket folder in the settings of the last start, if it is still there and still private."""
+    """The private socket folder in the settings of the last start: one that was made here, is still private, holds nothing but
+    sockets, and on which nobody answers, as the server that a data folder was copied from would."""
     try:
         told = re.search(r"^unix_socket_directories = '\"(/[^'\"]+)\"'$", (data / _CONF).read_text(), re.MULTILINE)
-        found = None if told is None else os.lstat(told[1])
+        if told is None:
+            return None
+        folder, found = Path(told[1]), os.lstat(told[1])
+        names = os.listdir(folder)
     except OSError:
         return None
-    private = found is not None and stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700
-    return Path(told[1]) if told is not None and private and found is not None and found.st_uid == uid else None
+    made_here = folder.name.startswith(_SOCKET_DIR_PREFIX) and str(folder.parent) in (tempfile.gettempdir(), "/tmp")
+    private = stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700 and found.st_uid == uid
+    only_sockets = all(name.startswith(".s.PGSQL.") for name in names)
+    return folder if made_here and private and only_sockets and not postmaster.answers(folder) else None
 
 
 def _remove_socket_dir(socket_dir: Path, data: Path) -> None:

@@ -24,7 +24,7 @@ def live_socket_dir(data: Path) -> Path | None:
     folders = [Path(lines[4])] if len(lines) > 4 and lines[4] else []
     # A lock file cut short does not tell the folder; then it is the usual one, or none can be found.
     for folder in (*folders, data):
-        if _answers(folder / ".s.PGSQL.5432"):
+        if answers(folder):
             return folder
     return None
 
@@ -93,11 +93,12 @@ def _lock_lines(data: Path) -> list[str]:
         return []
 
 
-def _answers(path: Path) -> bool:
+def answers(socket_dir: Path) -> bool:
+    """Whether a server listens on the socket in this folder."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(5.0)
         try:
-            probe.connect(str(path))
+            probe.connect(str(socket_dir / ".s.PGSQL.5432"))
         except OSError:
             return False
         return True

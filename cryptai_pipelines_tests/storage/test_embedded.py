@@ -217,6 +217,19 @@ def test_a_long_path_with_odd_characters_works(made_home: Path) -> None:
         assert not sockets.exists()
 
 
+def test_a_killed_server_on_a_long_path_comes_back_on_the_socket_that_its_clients_know(made_home: Path) -> None:
+    with private_folder() as folder:
+        deep = folder / ("x" * 60) / ("y" * 60)
+        deep.mkdir(parents=True)
+        subprocess.run(["cp", "-a", f"{made_home}/postgres", str(deep)], check=True)
+        with start_embedded(deep) as server:
+            url, sockets = server.url("postgres"), server.socket_dir
+            assert sockets != server.data and server.revive() is False
+            os.kill(_pid(deep), signal.SIGKILL)
+            assert server.revive() is True and server.url("postgres") == url and _works(server)
+        assert not sockets.exists() and (made_home / "postgres" / "PG_VERSION").exists()
+
+
 def test_odd_characters_in_a_short_path_work(made_home: Path) -> None:
     with private_folder() as folder:
         odd = folder / "o'd \"q,50% ü"
