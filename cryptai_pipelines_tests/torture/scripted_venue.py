@@ -109,6 +109,9 @@ class ScriptedVenue:
     def count(self, what: str, times: int = 1) -> None:
         self.injected[what] = self.injected.get(what, 0) + times
 
+    def origin(self, timeframe: Timeframe) -> str:
+        return "rest"
+
     def is_simulated(self) -> bool:
         return False
 
