@@ -18,7 +18,7 @@ from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.copy_rows import Value, copy_rows
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.merge_rows import merge_staged, stage
 from cryptai_pipelines.storage.tables import TABLES
 from cryptai_pipelines.storage.times import column_ms, to_datetime, to_ms
@@ -139,11 +139,7 @@ def read_backtest(
     """Id and header of the result for `config`, or of the latest one without it; None when there is none."""
     wanted = None if config is None else config_hash(config)
     parameters = (strategy, series.symbol, series.timeframe.code, wanted, wanted)
-    if isinstance(source, Database):
-        rows = source.rows(_HEADER, parameters)
-    else:
-        source.execute(_HEADER, parameters)
-        rows = source.fetchall()
+    rows = rows_of(source, _HEADER, parameters)
     if not rows:
         return None
     identity, stored, first, last, *rest = rows[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.times import to_datetime, to_ms
 
 
@@ -27,11 +27,7 @@ def read_coverage(source: Cursor | Database, venue: str, series: Series) -> Cove
         " WHERE source = %s AND symbol = %s AND timeframe = %s"
     )
     keys = (venue, series.symbol, series.timeframe.code)
-    if isinstance(source, Database):
-        rows = source.rows(statement, keys)
-    else:
-        source.execute(statement, keys)
-        rows = source.fetchall()
+    rows = rows_of(source, statement, keys)
     covered_from, covered_until, first, last = rows[0] if rows else (None, None, None, None)
     covered = None if covered_from is None else Interval(to_ms(covered_from), to_ms(covered_until))  # type: ignore[arg-type]
     return Coverage(covered, to_ms(first), to_ms(last))
@@ -41,11 +37,7 @@ def read_hull(source: Cursor | Database, series: Series) -> Interval | None:
     """From the first open time that any source of the series covers to the last one (exclusive); None when none does."""
     statement = "SELECT min(covered_from), max(covered_until) FROM historical_data_range WHERE symbol = %s AND timeframe = %s"
     keys = (series.symbol, series.timeframe.code)
-    if isinstance(source, Database):
-        start, end = source.rows(statement, keys)[0]
-    else:
-        source.execute(statement, keys)
-        start, end = source.fetchone()  # type: ignore[misc]
+    [(start, end)] = rows_of(source, statement, keys)
     return None if start is None else Interval(to_ms(start), to_ms(end))  # type: ignore[arg-type]
 
 

@@ -145,6 +145,16 @@ class Database:
         return DatabaseUnavailable(f"database {database_name(self.url)}: {one_line(str(error), self.url)}")
 
 
+def rows_of(
+    source: Cursor | Database, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[tuple[Any, ...]]:
+    """All rows of a query, read in the transaction of a cursor, or on its own in a database."""
+    if isinstance(source, Database):
+        return source.rows(statement, parameters)
+    source.execute(statement, parameters)
+    return source.fetchall()
+
+
 def run_transaction(db: Database, work: Callable[[Cursor], T], attempts: int = 5) -> T:
     """`work(cursor)` in a transaction, again from the start after a deadlock or a serialization failure."""
     for attempt in range(1, attempts + 1):

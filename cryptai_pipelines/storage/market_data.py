@@ -14,7 +14,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.copy_rows import Value
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.merge_rows import lock_series, merge_series
 from cryptai_pipelines.storage.tables import TABLES
 from cryptai_pipelines.storage.times import column_ms, iso, to_datetime, to_ms
@@ -120,11 +120,7 @@ def window_end(source: Cursor | Database, series: Series, from_ms: int, bars: in
     """Open time (epoch ms) of the `bars`-th existing bar (1 for the first) at or after `from_ms`; None when there are fewer."""
     statement = "SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts >= %s ORDER BY ts OFFSET %s LIMIT 1"
     parameters = (*_keys(series).values(), to_datetime(from_ms), bars - 1)
-    if isinstance(source, Database):
-        rows = source.rows(statement, parameters)
-    else:
-        source.execute(statement, parameters)
-        rows = source.fetchall()
+    rows = rows_of(source, statement, parameters)
     return to_ms(rows[0][0]) if rows else None
 
 
@@ -172,12 +168,7 @@ def last_close_before(db: Database, series: Series, ts_ms: int) -> float | None:
 def span(source: Cursor | Database, series: Series) -> Interval | None:
     """First and last open time that are stored, so that `end_ms` is a bar too; None without bars."""
     statement = "SELECT min(ts), max(ts) FROM market_data WHERE symbol = %s AND timeframe = %s"
-    keys = tuple(_keys(series).values())
-    if isinstance(source, Database):
-        first, last = source.rows(statement, keys)[0]
-    else:
-        source.execute(statement, keys)
-        first, last = source.fetchone()  # type: ignore[misc]
+    [(first, last)] = rows_of(source, statement, tuple(_keys(series).values()))
     return None if first is None else Interval(to_ms(first), to_ms(last))  # type: ignore[arg-type]
 
 

@@ -18,7 +18,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.copy_rows import Value
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.merge_rows import merge_staged, stage
 from cryptai_pipelines.storage.tables import TABLES
 from cryptai_pipelines.storage.times import iso, to_datetime, to_ms
@@ -92,11 +92,7 @@ def read_findings(source: Cursor | Database, series: Series, kind: str, touching
     )
     bounds = ("-infinity", "infinity") if touching is None else tuple(to_datetime(ts) for ts in touching)
     parameters = (*_keys(series).values(), kind, *bounds)
-    if isinstance(source, Database):
-        rows = source.rows(statement, parameters)
-    else:
-        source.execute(statement, parameters)
-        rows = source.fetchall()
+    rows = rows_of(source, statement, parameters)
     return [Finding(Interval(to_ms(start), to_ms(end)), *rest) for start, end, *rest in rows]  # type: ignore[arg-type]
 
 

@@ -9,7 +9,7 @@ from psycopg2 import sql
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 
 PRIMARY_RANK = 0
 
@@ -26,12 +26,7 @@ class SeriesSource(NamedTuple):
 def read_sources(source: Cursor | Database, series: Series) -> list[SeriesSource]:
     """The sources of a series, the most believed first; empty before anything was received."""
     statement = "SELECT source, rank, origin FROM series_sources WHERE symbol = %s AND timeframe = %s ORDER BY rank"
-    if isinstance(source, Database):
-        rows = source.rows(statement, _keys(series))
-    else:
-        source.execute(statement, _keys(series))
-        rows = source.fetchall()
-    return [SeriesSource(*row) for row in rows]
+    return [SeriesSource(*row) for row in rows_of(source, statement, _keys(series))]
 
 
 def primary_source(database: Database, series: Series, otherwise: str) -> str:

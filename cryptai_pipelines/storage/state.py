@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.changes import Change
-from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.times import to_datetime, to_ms
 
 
@@ -55,7 +55,7 @@ _READ = (
 
 def read_state(source: Cursor | Database, asset: str, series: Series) -> SeriesState | None:
     """The state of a series, read in the transaction of a cursor or on its own; None when nothing was ever written."""
-    rows = _rows(source, _READ, _keys(asset, series))
+    rows = rows_of(source, _READ, _keys(asset, series))
     if not rows:
         return None
     revision, input_revision, code_version, first, last, state = rows[0]
@@ -89,13 +89,13 @@ def write_state(
 def record_change(cursor: Cursor, asset: str, series: Series, change: Change) -> int:
     """The revision of the series after `change`: one more, with the change on record, when something changed."""
     if not change:
-        rows = _rows(
+        rows = rows_of(
             cursor,
             "SELECT revision FROM series_state WHERE asset = %s AND symbol = %s AND timeframe = %s",
             _keys(asset, series),
         )
         return rows[0][0] if rows else 0
-    rows = _rows(
+    rows = rows_of(
         cursor,
         "WITH bumped AS (INSERT INTO series_state AS s (asset, symbol, timeframe, revision, updated_at)"
         " VALUES (%s, %s, %s, 1, now()) ON CONFLICT (asset, symbol, timeframe)"
@@ -110,7 +110,7 @@ def record_change(cursor: Cursor, asset: str, series: Series, change: Change) ->
 def changed_since(source: Cursor | Database, asset: str, series: Series, revision: int) -> Interval | None:
     """The open times between which everything lies that changed after `revision`, both inclusive (`end_ms` is the open time of
     the last changed bar); None when nothing did."""
-    first, last = _rows(
+    first, last = rows_of(
         source,
         "SELECT min(first_ts), max(last_ts) FROM series_changes"
         " WHERE asset = %s AND symbol = %s AND timeframe = %s AND revision > %s",
@@ -122,7 +122,7 @@ def changed_since(source: Cursor | Database, asset: str, series: Series, revisio
 def changes_since(source: Cursor | Database, asset: str, series: Series, revision: int) -> list[Interval]:
     """The open times that changed after `revision`, as intervals of which each ends after its last changed bar; ascending, and
     apart from each other by at least one bar."""
-    rows = _rows(
+    rows = rows_of(
         source,
         "SELECT first_ts, last_ts FROM series_changes WHERE asset = %s AND symbol = %s AND timeframe = %s AND revision > %s"
         " ORDER BY first_ts, last_ts",
@@ -154,10 +154,3 @@ def stale(db: Database, lineage: Iterable[Derived]) -> list[Stale]:
 
 def _keys(asset: str, series: Series) -> tuple[str, str, str]:
     return asset, series.symbol, series.timeframe.code
-
-
-def _rows(source: Cursor | Database, statement: str, parameters: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    if isinstance(source, Database):
-        return source.rows(statement, parameters)
-    source.execute(statement, parameters)
-    return source.fetchall()
