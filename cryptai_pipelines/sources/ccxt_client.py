@@ -7,7 +7,6 @@ function that reads the parsed JSON and may raise `Malformed`.
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlencode
 
 from cryptai_pipelines.market.clock import Clock
-from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError
+from cryptai_pipelines.sources.errors import Malformed, Permanent, SourceError
 from cryptai_pipelines.sources.pace import Pace
-from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, http_date_ms
+from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, answered_at_ms, pause_or_raise
 from cryptai_pipelines.sources.timer import Timer
 from cryptai_pipelines.sources.venue_address import VenueAddress
 from cryptai_pipelines.sources.venue_errors import Asked, ErrorRules, Reply, one_line, source_error
@@ -25,8 +24,6 @@ from cryptai_pipelines.sources.weight_budget import WeightBudget
 
 if TYPE_CHECKING:
     from cryptai_pipelines.sources import deadline_http
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Parameters = Mapping[str, str | int]
@@ -122,18 +119,7 @@ class CcxtClient:
                 raise
             except SourceError as error:
                 failures += 1
-                self._pause_or_raise(error, failures, give_up_at)
-
-    def _pause_or_raise(self, error: SourceError, failures: int, give_up_at: float) -> None:
-        tries = self._retry.malformed_tries if isinstance(error, Malformed) else self._retry.tries
-        pause = self._retry.pause_s(failures)
-        if isinstance(error, RateLimited):
-            self.limits.gate.shut_for(error.retry_after_s)
-            pause = max(pause, error.retry_after_s)
-        if failures >= tries or self._timer.now() + pause >= give_up_at:
-            raise error
-        logger.warning("try %d failed, next one in %.1f s: %s", failures, pause, error)
-        self._timer.sleep(pause)
+                pause_or_raise(error, failures, give_up_at, self._retry, self.limits.gate, self._timer)
 
     def currency_code(self, venue_code: str) -> str:
         """The common code of a currency that the venue spells its own way, or shares with another one, by ccxt's tables."""
@@ -173,14 +159,7 @@ class CcxtClient:
             raise Malformed(f"{asked}: {error}") from None
 
     def _reply(self, answer: deadline_http.Answer) -> Reply:
-        return Reply(answer.status, answer.headers, answer.body, self._answered_at_ms(answer))
-
-    def _answered_at_ms(self, answer: deadline_http.Answer) -> int:
-        """The venue's own date of the answer, by which a Retry-After date is meant; this machine's clock when it gives none."""
-        try:
-            return http_date_ms(answer.headers.get("Date", ""))
-        except (ValueError, OverflowError):
-            return self.clock.now_ms()
+        return Reply(answer.status, answer.headers, answer.body, answered_at_ms(answer.headers, self.clock))
 
     def _observe(self, answer: deadline_http.Answer, sent_at: float) -> None:
         if self._wire.used_weight_header is None:

@@ -5,7 +5,6 @@ What a file holds is not known here. Venues with an API of requests and weights 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from cryptai_pipelines.market.clock import Clock
 from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError, Transient
-from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, http_date_ms, retry_after_s
+from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, answered_at_ms, pause_or_raise, retry_after_s
 from cryptai_pipelines.sources.timer import Timer
 from cryptai_pipelines.sources.venue_address import VenueAddress
 from cryptai_pipelines.sources.venue_errors import one_line
 
 if TYPE_CHECKING:
     from cryptai_pipelines.sources import deadline_http
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -71,17 +68,7 @@ class FileClient:
                 return ask(min(self.request_timeout_s, max(give_up_at - self.timer.now(), 0.001)))
             except (Transient, RateLimited) as error:
                 failures += 1
-                self._pause_or_raise(error, failures, give_up_at)
-
-    def _pause_or_raise(self, error: SourceError, failures: int, give_up_at: float) -> None:
-        pause = self.retry.pause_s(failures)
-        if isinstance(error, RateLimited):
-            self.gate.shut_for(error.retry_after_s)
-            pause = max(pause, error.retry_after_s)
-        if failures >= self.retry.tries or self.timer.now() + pause >= give_up_at:
-            raise error
-        logger.warning("try %d failed, next one in %.1f s: %s", failures, pause, error)
-        self.timer.sleep(pause)
+                pause_or_raise(error, failures, give_up_at, self.retry, self.gate, self.timer)
 
     def _fetch_once(self, path: str, timeout_s: float) -> bytes | None:
         answer = self._answer(path, timeout_s)
@@ -125,7 +112,7 @@ class FileClient:
         status = answer.status
         said = f"{self.address.venue} at {self.url(path)}: HTTP {status}"
         if status in (418, 429) or (status == 503 and "Retry-After" in answer.headers):
-            silence = retry_after_s(answer.headers.get("Retry-After"), self._answered_at_ms(answer), _SILENCE_S)
+            silence = retry_after_s(answer.headers.get("Retry-After"), answered_at_ms(answer.headers, self.clock), _SILENCE_S)
             return RateLimited(f"{said}; no calls for {silence:.0f} s", silence)
         words = one_line(answer.body[:400].decode("utf-8", "replace")) or "no message"
         if status >= 500 or status == 408:
@@ -135,12 +122,6 @@ class FileClient:
         if 300 <= status < 400:
             return Permanent(f"{said}: redirects are not followed; check the address")
         return Permanent(f"{said}: {words}") if status >= 400 else Malformed(f"{said}: {words}")
-
-    def _answered_at_ms(self, answer: deadline_http.Answer) -> int:
-        try:
-            return http_date_ms(answer.headers.get("Date", ""))
-        except (ValueError, OverflowError):
-            return self.clock.now_ms()
 
     def _take_session(self) -> deadline_http.DeadlineSession:
         from cryptai_pipelines.sources.deadline_http import DeadlineSession

@@ -1,16 +1,21 @@
-"""When to ask a venue again: the pauses between tries, and the gate that stays shut after the venue asked for silence."""
+"""When to ask a venue again: the pauses between tries, and the gate that stays shut after the venue asked for silence. How
+it is asked, and by which protocol, is not known here."""
 
 from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cryptai_pipelines.sources.errors import RateLimited
+from cryptai_pipelines.market.clock import Clock
+from cryptai_pipelines.sources.errors import Malformed, RateLimited, SourceError
 from cryptai_pipelines.sources.limit_ledger import LimitLedger, ProcessLedger
 from cryptai_pipelines.sources.timer import Timer
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_BAN_S = 3 * 86_400.0  # Binance's longest ban; a larger or broken Retry-After must not silence a venue for ever.
 
@@ -57,6 +62,22 @@ class RetryAfterGate:
             self._timer.sleep(closed_for)
 
 
+def pause_or_raise(
+    error: SourceError, failures: int, give_up_at: float, retry: RetryPolicy, gate: RetryAfterGate, timer: Timer
+) -> None:
+    """Return when it is time for the next try after the `failures`-th failure of a question; raise `error` when its tries are
+    spent, or when the next one would be later than `give_up_at` (`Timer.now`). A `RateLimited` shuts the gate."""
+    tries = retry.malformed_tries if isinstance(error, Malformed) else retry.tries
+    pause = retry.pause_s(failures)
+    if isinstance(error, RateLimited):
+        gate.shut_for(error.retry_after_s)
+        pause = max(pause, error.retry_after_s)
+    if failures >= tries or timer.now() + pause >= give_up_at:
+        raise error
+    logger.warning("try %d failed, next one in %.1f s: %s", failures, pause, error)
+    timer.sleep(pause)
+
+
 def retry_after_s(header: str | None, answered_at_ms: int, default_s: float) -> float:
     """Seconds of a `Retry-After` header: a number, or an HTTP date relative to `answered_at_ms` (epoch milliseconds).
 
@@ -80,3 +101,11 @@ def http_date_ms(text: str) -> int:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)
     return round(moment.timestamp() * 1000)
+
+
+def answered_at_ms(headers: Mapping[str, str], clock: Clock) -> int:
+    """The venue's own date of an answer, by which a Retry-After date is meant; this machine's clock when it gives none."""
+    try:
+        return http_date_ms(headers.get("Date", ""))
+    except (ValueError, OverflowError):
+        return clock.now_ms()

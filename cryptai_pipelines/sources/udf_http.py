@@ -4,7 +4,6 @@ known here: callers pass a function that reads the parsed JSON and may raise an 
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
@@ -12,14 +11,12 @@ from urllib.parse import urlencode
 
 from cryptai_pipelines.market.clock import Clock
 from cryptai_pipelines.sources.errors import Malformed, Permanent, RateLimited, SourceError, Transient
-from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, http_date_ms, retry_after_s
+from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy, answered_at_ms, pause_or_raise, retry_after_s
 from cryptai_pipelines.sources.timer import Timer
 from cryptai_pipelines.sources.venue_address import VenueAddress
 
 if TYPE_CHECKING:
     from cryptai_pipelines.sources.deadline_http import Answer, DeadlineSession
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _SILENCE_S = 60.0
@@ -64,18 +61,7 @@ class UdfHttp:
                 raise
             except SourceError as error:
                 failures += 1
-                self._pause_or_raise(error, failures, give_up_at)
-
-    def _pause_or_raise(self, error: SourceError, failures: int, give_up_at: float) -> None:
-        tries = self._retry.malformed_tries if isinstance(error, Malformed) else self._retry.tries
-        pause = self._retry.pause_s(failures)
-        if isinstance(error, RateLimited):
-            self._gate.shut_for(error.retry_after_s)
-            pause = max(pause, error.retry_after_s)
-        if failures >= tries or self._timer.now() + pause >= give_up_at:
-            raise error
-        logger.warning("try %d failed, next one in %.1f s: %s", failures, pause, error)
-        self._timer.sleep(pause)
+                pause_or_raise(error, failures, give_up_at, self._retry, self._gate, self._timer)
 
     def _ask_once(self, url: str, read: Callable[[Received], T], patience_s: float) -> T:
         import requests
@@ -101,7 +87,7 @@ class UdfHttp:
     def _status_error(self, answer: Answer, asked: str) -> SourceError:
         status, said = answer.status, f"{asked}: HTTP {answer.status}"
         if status == 429:
-            silence = retry_after_s(answer.headers.get("Retry-After"), self._answered_at_ms(answer), _SILENCE_S)
+            silence = retry_after_s(answer.headers.get("Retry-After"), answered_at_ms(answer.headers, self.clock), _SILENCE_S)
             return RateLimited(f"{said}; no calls for {silence:.0f} s", silence)
         if status >= 500 or status == 408:
             return Transient(said)
@@ -110,12 +96,6 @@ class UdfHttp:
         if 300 <= status < 400:
             return Permanent(f"{said}: redirects are not followed; check the address")
         return Permanent(f"{said}: the server refuses this call") if status >= 400 else Malformed(said)
-
-    def _answered_at_ms(self, answer: Answer) -> int:
-        try:
-            return http_date_ms(answer.headers.get("Date", ""))
-        except (ValueError, OverflowError):
-            return self.clock.now_ms()
 
     def _session(self) -> DeadlineSession:
         from cryptai_pipelines.sources.deadline_http import DeadlineSession

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -65,6 +65,12 @@ class ErrorRules:
     unknown_symbol: re.Pattern[str] = _NEVER
     mistakes: re.Pattern[str] = _NEVER
     """Words by which even a status of 500 and more is a mistake of the caller."""
+
+
+def coded_words(parsed: Any, code: str, message: str, fine: Container[str]) -> str | None:
+    """Code and message of a JSON object whose field `code` holds an integer, or a text, that is none of `fine`; else None."""
+    found = parsed.get(code) if isinstance(parsed, dict) else None
+    return f"{found} {parsed.get(message, '')}" if type(found) in (int, str) and str(found) not in fine else None
 
 
 def source_error(

@@ -20,7 +20,7 @@ from cryptai_pipelines.sources.listing_fields import (
     well_formed,
 )
 from cryptai_pipelines.sources.venue import Question, Venue
-from cryptai_pipelines.sources.venue_errors import ErrorRules
+from cryptai_pipelines.sources.venue_errors import ErrorRules, coded_words
 from cryptai_pipelines.sources.venues.windowed import Candles, Window
 
 NAME = "bybit"
@@ -76,11 +76,6 @@ def _prices(received: Received) -> list[LastPrice]:
     return [LastPrice(each["symbol"], number(each.get("lastPrice"))) for each in tickers]
 
 
-def _error_words(parsed: Any) -> str | None:
-    code = parsed.get("retCode") if isinstance(parsed, dict) else None
-    return f"{code} {parsed.get('retMsg', '')}" if type(code) in (int, str) and str(code) != "0" else None
-
-
 def _place(client: Any, api_url: str) -> None:
     client.urls["api"]["public"] = api_url
 
@@ -93,7 +88,7 @@ BYBIT = Venue(
         "bybit",
         _place,
         ErrorRules(
-            _error_words,
+            lambda parsed: coded_words(parsed, "retCode", "retMsg", fine=("0",)),
             transient=re.compile(r"^(10000|10016|170007|170032) "),
             rate_limited=re.compile(r"^(10006|10018|170222) "),
             unknown_symbol=re.compile(r"Not supported symbols|symbol invalid|params error: symbol", re.IGNORECASE),

@@ -22,7 +22,7 @@ from cryptai_pipelines.sources.listing_fields import (
     well_formed,
 )
 from cryptai_pipelines.sources.venue import Question, Venue
-from cryptai_pipelines.sources.venue_errors import ErrorRules
+from cryptai_pipelines.sources.venue_errors import ErrorRules, coded_words
 from cryptai_pipelines.sources.venues.windowed import Candles, Window
 
 NAME = "kucoin"
@@ -70,11 +70,6 @@ def _prices(received: Received) -> list[LastPrice]:
     return [LastPrice(each["symbol"], number(each.get("last"))) for each in tickers]
 
 
-def _error_words(parsed: Any) -> str | None:
-    code = parsed.get("code") if isinstance(parsed, dict) else None
-    return f"{code} {parsed.get('msg', '')}" if type(code) in (int, str) and str(code) not in ("200000", "200") else None
-
-
 def _place(client: Any, api_url: str) -> None:
     client.urls["api"]["public"] = api_url.removesuffix("/api")
 
@@ -87,7 +82,7 @@ KUCOIN = Venue(
         "kucoin",
         _place,
         ErrorRules(
-            _error_words,
+            lambda parsed: coded_words(parsed, "code", "msg", fine=("200000", "200")),
             transient=re.compile(r"^(500000|503|500) "),
             rate_limited=re.compile(r"^(429000|429) |access frequency"),
             unknown_symbol=re.compile(r"Unsupported trading pair|^900001 |symbol not exist", re.IGNORECASE),

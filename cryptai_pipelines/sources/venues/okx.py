@@ -23,7 +23,7 @@ from cryptai_pipelines.sources.listing_fields import (
     well_formed,
 )
 from cryptai_pipelines.sources.venue import Question, Venue
-from cryptai_pipelines.sources.venue_errors import ErrorRules
+from cryptai_pipelines.sources.venue_errors import ErrorRules, coded_words
 from cryptai_pipelines.sources.venues.windowed import Candles, Window
 
 NAME = "okx"
@@ -76,11 +76,6 @@ def _prices(received: Received) -> list[LastPrice]:
     return [LastPrice(each["instId"], number(each.get("last")), epoch_ms(each.get("ts"))) for each in tickers]
 
 
-def _error_words(parsed: Any) -> str | None:
-    code = parsed.get("code") if isinstance(parsed, dict) else None
-    return f"{code} {parsed.get('msg', '')}" if type(code) in (int, str) and str(code) != "0" else None
-
-
 def _place(client: Any, api_url: str) -> None:
     client.urls["api"]["rest"] = api_url.removesuffix("/api/v5")
 
@@ -93,7 +88,7 @@ OKX = Venue(
         "okx",
         _place,
         ErrorRules(
-            _error_words,
+            lambda parsed: coded_words(parsed, "code", "msg", fine=("0",)),
             transient=re.compile(r"^(50001|50004|50005|50013|50026) "),
             rate_limited=re.compile(r"^(50011|50061) "),
             unknown_symbol=re.compile(r"^(51001|51015) "),
