@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -34,7 +35,11 @@ _made_here = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Give the reliability suites a folder to tally in; workers inherit it from the process that started them."""
+    """Give the reliability suites a folder to tally in; workers inherit it from the process that started them. So they do the
+    signals, which a shell ignores for what runs in its background: commands would honour that, and no test could end them."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     if _TALLY not in os.environ:
         config.stash[_made_here] = Path(tempfile.mkdtemp(prefix="cryptai-tally-"))
         os.environ[_TALLY] = str(config.stash[_made_here])

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from cryptai_pipelines.market.bars import concat_columns, empty_columns
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.pagination import Answer, Questions, pages
 from cryptai_pipelines_tests import fakes
 from cryptai_pipelines_tests.fakes import KlineVenue, kline
+from cryptai_pipelines_tests.sources.tiling import assert_tiles
 
 HOUR = Timeframe.H1.ms
 ORIGIN = 1_600_000_000_000 // HOUR * HOUR
@@ -63,17 +63,6 @@ def _model_questions(opens: Sequence[int], page_rows: int, cut_short: Sequence[i
     )
 
 
-def _assert_tiles(found: list[Page], within: Interval) -> None:
-    cursor = within.start_ms
-    for page in found:
-        assert page.asked.start_ms == cursor < page.asked.end_ms
-        opens = page.rows["ts"]
-        assert (np.diff(opens) > 0).all()
-        assert ((page.asked.start_ms <= opens) & (opens < page.asked.end_ms)).all()
-        cursor = page.asked.end_ms
-    assert cursor == within.end_ms
-
-
 @given(_cases())
 @settings(max_examples=200)
 def test_pages_hold_the_model_and_tile_the_span(case: tuple[Timeframe, list[int], Interval, int]) -> None:
@@ -81,7 +70,7 @@ def test_pages_hold_the_model_and_tile_the_span(case: tuple[Timeframe, list[int]
     found = list(pages(_model_questions(opens, page_rows), timeframe, within))
     expected = [ts for ts in opens if within.start_ms <= ts < within.end_ms]
     assert concat_columns([page.rows for page in found])["ts"].tolist() == expected
-    _assert_tiles(found, within)
+    assert_tiles(found, within)
 
 
 @given(_cases(), st.lists(st.integers(1, 4), max_size=20))
@@ -95,7 +84,7 @@ def test_short_pages_lose_nothing_before_the_last_slot(
     got = concat_columns([page.rows for page in found])["ts"].tolist()
     lost = [ts for ts in opens if within.start_ms <= ts < within.end_ms and ts not in got]
     assert all(timeframe.floor(ts) + timeframe.ms >= within.end_ms and timeframe.floor(ts) != ts for ts in lost)
-    _assert_tiles(found, within)
+    assert_tiles(found, within)
 
 
 @given(_cases())
@@ -125,7 +114,7 @@ def test_the_whole_source_agrees_with_the_model_over_a_socket(case: tuple[Timefr
         found = list(source.bars("BTC-USDT", timeframe, *within))
     expected = [ts for ts in opens if within.start_ms <= ts < within.end_ms]
     assert concat_columns([page.rows for page in found])["ts"].tolist() == expected
-    _assert_tiles(found, within)
+    assert_tiles(found, within)
     asked = [request.parameters for request in server.requests if request.parameters["limit"] != "1"]
     if within.start_ms < within.end_ms:
         assert asked[0]["startTime"] == str(within.start_ms)

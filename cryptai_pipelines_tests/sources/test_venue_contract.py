@@ -14,6 +14,7 @@ import pytest
 
 from cryptai_pipelines.market.bars import concat_columns
 from cryptai_pipelines.market.clock import FixedClock
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.sources.catalog import EXCHANGES, VENUES
@@ -23,6 +24,7 @@ from cryptai_pipelines.sources.retry import RetryPolicy
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines_tests import fakes
 from cryptai_pipelines_tests.fakes import FakeTime, Request, http_answer, json_answer
+from cryptai_pipelines_tests.sources.tiling import assert_tiles
 from cryptai_pipelines_tests.sources.venue_servers import (
     DAY,
     HOUR,
@@ -89,17 +91,6 @@ def open_venue(fake_time: FakeTime) -> Iterator[OpenVenue]:
         context.__exit__(None, None, None)
 
 
-def _assert_tiles(found: list[Page], start: int, end: int) -> None:
-    cursor = start
-    for page in found:
-        assert page.asked.start_ms == cursor < page.asked.end_ms
-        opens = page.rows["ts"]
-        assert (np.diff(opens) > 0).all()
-        assert ((page.asked.start_ms <= opens) & (opens < page.asked.end_ms)).all()
-        cursor = page.asked.end_ms
-    assert cursor == end
-
-
 def _assert_rows(found: list[Page], expected: list[Bar], venue: str) -> None:
     columns = concat_columns([page.rows for page in found])
     assert columns["ts"].tolist() == [bar.ts for bar in expected]
@@ -127,7 +118,7 @@ def test_pages_tile_the_span_and_hold_the_model(venue: str, start: int, open_ven
     opened = open_venue(venue)
     found = list(opened.source.bars(opened.slug, Timeframe.H1, start, NOW))
     seen_from = _seen_from(opened, start, HOUR, HOUR)
-    _assert_tiles(found, seen_from, NOW)
+    assert_tiles(found, Interval(seen_from, NOW))
     _assert_rows(found, [b for b in opened.server.model.given(HOUR, opened.server.flat) if b.ts >= seen_from], venue)
     assert opened.source.origin(Timeframe.H1) == "rest"
     served = {hashlib.sha256(body).hexdigest() for body in opened.server.bodies}
@@ -142,7 +133,7 @@ def test_the_open_bar_is_given_like_any_other(venue: str, open_venue: OpenVenue)
     opened = open_venue(venue)
     forming = NOW // HOUR * HOUR
     found = list(opened.source.bars(opened.slug, Timeframe.H1, forming - 5 * HOUR, forming + HOUR))
-    _assert_tiles(found, forming - 5 * HOUR, forming + HOUR)
+    assert_tiles(found, Interval(forming - 5 * HOUR, forming + HOUR))
     assert found[-1].rows["ts"][-1] == forming
 
 
@@ -166,7 +157,7 @@ def test_pages_shorter_than_ours_lose_nothing(venue: str, cap: int, open_venue: 
         # It always gives its newest; a page that holds fewer settles no more than it shows, which is nothing of this span.
         assert found == []
     else:
-        _assert_tiles(found, start, end)
+        assert_tiles(found, Interval(start, end))
         _assert_rows(found, expected, venue)
         # Once the venue's page is known, the most that is wasted is a question in two and one for each end that is missing.
         assert len(opened.wire.requests) < 4 * len(expected) / cap + 30
@@ -181,7 +172,7 @@ def test_every_timeframe_is_given_natively_or_resampled(venue: str, timeframe: T
     end = timeframe.ceil(NOW)
     seen_from = _seen_from(opened, FIRST, timeframe.ms if native else DAY, timeframe.ms)
     found = list(opened.source.bars(opened.slug, timeframe, FIRST, end))
-    _assert_tiles(found, seen_from, end)
+    assert_tiles(found, Interval(seen_from, end))
     given = opened.server.model.given(HOUR, opened.server.flat)
     _assert_rows(found, [b for b in aggregate(given, timeframe.ms) if b.ts >= seen_from], venue)
     assert timeframe.on_grid(concat_columns([page.rows for page in found])["ts"]).all()
@@ -204,7 +195,7 @@ def test_an_empty_span_in_the_middle_is_settled_with_proof(venue: str, open_venu
     opened = open_venue(venue)
     start, end = (OUTAGE[0] + 5 * HOUR, OUTAGE[-1]) if venue != "kraken" else (SHORT_OUTAGE[0], SHORT_OUTAGE[-1])
     found = list(opened.source.bars(opened.slug, Timeframe.H1, start, end))
-    _assert_tiles(found, start, end)
+    assert_tiles(found, Interval(start, end))
     assert sum(len(page.rows["ts"]) for page in found) == 0
 
 
@@ -214,7 +205,7 @@ def test_years_before_the_listing_cost_a_handful_of_calls(venue: str, open_venue
     found = list(opened.source.bars(opened.slug, Timeframe.H1, start, LISTED + 3 * HOUR))
     if venue != "kraken":
         seen_from = NOW - 9_990 * HOUR if venue == "gate" else start
-        _assert_tiles(found, Timeframe.H1.ceil(seen_from), LISTED + 3 * HOUR)
+        assert_tiles(found, Interval(Timeframe.H1.ceil(seen_from), LISTED + 3 * HOUR))
         assert found[-1].rows["ts"].tolist() == [LISTED, LISTED + HOUR, LISTED + 2 * HOUR]
     assert len(opened.wire.requests) < 25
 
@@ -491,7 +482,7 @@ def test_a_failure_that_passes_costs_nothing(venue: str, open_venue: OpenVenue) 
 
     opened.server.broken = broken
     found = list(opened.source.bars(opened.slug, Timeframe.H1, NOW - 20 * DAY, NOW))
-    _assert_tiles(found, NOW - 20 * DAY, NOW)
+    assert_tiles(found, Interval(NOW - 20 * DAY, NOW))
     _assert_rows(
         found, [b for b in opened.server.model.given(HOUR, opened.server.flat) if b.ts >= NOW - 20 * DAY], venue
     )  # fmt: skip
@@ -574,5 +565,5 @@ def test_okx_asks_for_old_candles_where_they_are(open_venue: OpenVenue) -> None:
 def test_gate_is_never_asked_further_back_than_it_goes(open_venue: OpenVenue) -> None:
     opened = open_venue("gate", model=Model(HOUR, make_bars(range(FIRST - 600 * DAY, NOW, HOUR)), NOW))
     found = list(opened.source.bars(opened.slug, Timeframe.H1, 0, FIRST))
-    _assert_tiles(found, Timeframe.H1.ceil(NOW - 9_990 * HOUR), FIRST)
+    assert_tiles(found, Interval(Timeframe.H1.ceil(NOW - 9_990 * HOUR), FIRST))
     assert list(opened.source.bars(opened.slug, Timeframe.H1, 0, FIRST - 400 * DAY)) == []

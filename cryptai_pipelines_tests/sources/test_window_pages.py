@@ -18,6 +18,7 @@ from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.pagination import Answer
 from cryptai_pipelines.sources.resampled_pages import base_of, resampled_pages, span_of_parts
 from cryptai_pipelines.sources.window_pages import Windows, window_pages
+from cryptai_pipelines_tests.sources.tiling import assert_tiles
 
 M1, M5, H1, D1 = Timeframe.M1, Timeframe.M5, Timeframe.H1, Timeframe.D1
 ORIGIN = 1_600_000_000_000 // D1.ms * D1.ms
@@ -63,15 +64,6 @@ def _interval(span: tuple[int, int, int]) -> Interval:
     return Interval(start, start + span[1] * H1.ms)
 
 
-def _assert_tiles(found: list[Page], within: Interval) -> None:
-    cursor = within.start_ms
-    for page in found:
-        assert page.asked.start_ms == cursor < page.asked.end_ms
-        assert all(page.asked.start_ms <= ts < page.asked.end_ms for ts in page.rows["ts"].tolist())
-        cursor = page.asked.end_ms
-    assert cursor == within.end_ms
-
-
 @given(_opens(), SPANS, st.integers(24, 60), st.booleans(), st.lists(st.integers(1, 9), max_size=12))
 @settings(max_examples=200)
 def test_pages_hold_the_model_and_tile_the_span(
@@ -82,7 +74,7 @@ def test_pages_hold_the_model_and_tile_the_span(
     found = list(window_pages(_windows(opens, page_rows, iter(cuts), newest), within))
     expected = [ts for ts in opens if within.start_ms <= ts < within.end_ms]
     assert concat_columns([page.rows for page in found])["ts"].tolist() == expected
-    _assert_tiles(found, within)
+    assert_tiles(found, within)
 
 
 @given(_opens(), SPANS, st.integers(24, 60))
@@ -106,7 +98,7 @@ def test_what_a_venue_no_longer_keeps_is_not_settled() -> None:
     windows = _windows(opens, 50, iter(()), newest=False, history=200)
     within = Interval(ORIGIN, NOW)
     found = list(window_pages(windows, within))
-    _assert_tiles(found, Interval(H1.ceil(NOW - 200 * H1.ms), NOW))
+    assert_tiles(found, Interval(H1.ceil(NOW - 200 * H1.ms), NOW))
     assert list(window_pages(windows, Interval(ORIGIN, ORIGIN + D1.ms))) == []
 
 
@@ -136,7 +128,7 @@ def test_resampled_pages_are_the_aggregate_however_the_finer_ones_are_cut(
     within = Interval(ORIGIN + start * M1.ms, ORIGIN + (start + length) * M1.ms)
     finer = _finer_pages(opens, span_of_parts(M5, within), cuts)
     found = list(resampled_pages(finer, M1, M5, within))
-    _assert_tiles(found, within)
+    assert_tiles(found, within)
     rows = concat_columns([page.rows for page in found])
     buckets: dict[int, list[int]] = {}
     for ts in opens:
