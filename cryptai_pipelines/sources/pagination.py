@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.errors import Malformed
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class Contradiction(Malformed):
@@ -61,13 +64,18 @@ def pages(questions: Questions, timeframe: Timeframe, within: Interval) -> Itera
     cursor = within.start_ms
     while cursor < within.end_ms:
         left = Interval(cursor, within.end_ms)
-        try:
-            answer, settled = _settle(questions, timeframe, left)
-        except Contradiction as error:
-            logger.warning("asking once more: %s", error)
-            answer, settled = _settle(questions, timeframe, left)
+        answer, settled = once_more(lambda left=left: _settle(questions, timeframe, left))  # type: ignore[misc]
         yield Page(answer.rows, Interval(cursor, settled), answer.url, answer.sha256, answer.fetched_at_ms)
         cursor = settled
+
+
+def once_more(settle: Callable[[], T]) -> T:
+    """What `settle` gives, at the second try if it meets a contradiction: the venue may have changed in between."""
+    try:
+        return settle()
+    except Contradiction as error:
+        logger.warning("asking once more: %s", error)
+        return settle()
 
 
 def _settle(questions: Questions, timeframe: Timeframe, left: Interval) -> tuple[Answer, int]:

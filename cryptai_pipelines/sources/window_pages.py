@@ -6,16 +6,13 @@ once more by itself, and an empty window is looked at in coarser bars, which als
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.sources.pagination import Answer, Contradiction
-
-logger = logging.getLogger(__name__)
+from cryptai_pipelines.sources.pagination import Answer, Contradiction, once_more
 
 _FIRST_EXCHANGE_MS = 1_262_304_000_000  # 2010-01-01, before any venue traded; how far back a bar is looked for.
 
@@ -62,11 +59,7 @@ def window_pages(windows: Windows, within: Interval) -> Iterator[Page]:
     slots = windows.page_rows
     while start < within.end_ms:
         left = Interval(start, within.end_ms)
-        try:
-            answer, settled = _settle(windows, left, slots)
-        except Contradiction as error:
-            logger.warning("asking once more: %s", error)
-            answer, settled = _settle(windows, left, slots)
+        answer, settled = once_more(lambda left=left, slots=slots: _settle(windows, left, slots))  # type: ignore[misc]
         yield Page(answer.rows, Interval(start, settled), answer.url, answer.sha256, answer.fetched_at_ms)
         # A venue whose pages are shorter than we know is asked for as much as it gives, and now and then for more.
         count = windows.timeframe.count(start, settled)

@@ -122,6 +122,16 @@ class World:
             except Killed:
                 pass
 
+    def assert_one_run_rebuilds_the_same(self, whole):
+        """Once all is brought up to date, the tables are those of `whole`, a fresh database in which that was done once."""
+        with self.venue() as url:
+            # A window starts a series where it was asked to; the whole history is what both are compared on.
+            bring_up_to_date(self.database, url, self.folder, Interval(0, self.clock.at_ms))
+            bring_up_to_date(self.database, url, self.folder)
+            bring_up_to_date(whole, url, self.folder)
+        self.database.rows("DELETE FROM backtest_results WHERE config ->> 'kind' = 'trial' RETURNING id")
+        assert_same(self.database, whole)
+
 
 @given(actions=st.lists(ACTIONS, max_size=7))
 @example([("run", CHAIN_ASSETS), ("advance", 900), ("run", CHAIN_ASSETS[:2]), ("trial", True)])
@@ -141,13 +151,7 @@ def test_the_chain_recovers_from_anything(postgres_server, tmp_path_factory, act
         world = World(database, tmp_path_factory.mktemp("world"))
         for name, argument in actions:
             getattr(world, name)(argument)
-        with world.venue() as url:
-            # A window starts a series where it was asked to; the whole history is what both are compared on.
-            bring_up_to_date(database, url, world.folder, Interval(0, world.clock.at_ms))
-            bring_up_to_date(database, url, world.folder)
-            bring_up_to_date(whole, url, world.folder)
-        database.rows("DELETE FROM backtest_results WHERE config ->> 'kind' = 'trial' RETURNING id")
-        assert_same(database, whole)
+        world.assert_one_run_rebuilds_the_same(whole)
 
 
 def test_a_second_writer_is_kept_out_for_the_whole_walk(database, tmp_path):

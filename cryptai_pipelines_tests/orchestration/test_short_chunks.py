@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from cryptai_pipelines.indicators import chunks
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
-from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import staleness, steps, technical_indicators
 from cryptai_pipelines.orchestration.jobs import CHAIN_ASSETS
@@ -20,7 +19,7 @@ from cryptai_pipelines.strategy import higher_timeframe, trend_rsi_macd
 from cryptai_pipelines.strategy.signals import find_strategy
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.test_any_order import ACTIONS, World
-from cryptai_pipelines_tests.orchestration.test_chain_properties import HOUR, SERIES, assert_same, bring_up_to_date
+from cryptai_pipelines_tests.orchestration.test_chain_properties import HOUR, SERIES
 
 _CHUNK = 64
 # A bar that becomes another one, one that turns bad and leaves the series, and another one.
@@ -49,12 +48,7 @@ def test_what_is_left_alone_is_right(postgres_server, tmp_path_factory, actions)
         made = state.read_state(database, "signals", SERIES).revision
         for name, argument in actions:
             getattr(world, name)(argument)
-        with world.venue() as url:
-            bring_up_to_date(database, url, world.folder, Interval(0, world.clock.at_ms))
-            bring_up_to_date(database, url, world.folder)
-            bring_up_to_date(whole, url, world.folder)
-        database.rows("DELETE FROM backtest_results WHERE config ->> 'kind' = 'trial' RETURNING id")
-        assert_same(database, whole)
+        world.assert_one_run_rebuilds_the_same(whole)
         if actions == FAR_APART:
             spans = state.changes_since(database, "signals", SERIES, made)
             assert len(spans) == 3 and sum(end - start for start, end in spans) < 600 * HOUR

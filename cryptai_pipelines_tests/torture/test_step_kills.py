@@ -74,7 +74,9 @@ def test_a_killed_step_loses_nothing(postgres_server: EmbeddedServer, database: 
             point = (number // 2 % len(POINTS), chance.randint(1, 2)) if number % 2 else None
             process, told = _started(database, venue, tmp_path, _windows(number), point)
             if point is None:
+                began = time.monotonic()
                 process.join(chance.uniform(0, length))
+                length = min(length, time.monotonic() - began) if process.exitcode == 0 else length
                 process.kill()
             process.join()
             if process.exitcode == -9:
