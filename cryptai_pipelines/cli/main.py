@@ -22,6 +22,7 @@ from cryptai_pipelines.cli import (
     quality,
     reconcile,
     replay,
+    restatements,
     sync,
     up,
     webhook,
@@ -61,6 +62,7 @@ app.command("import")(import_bars.import_bars)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
 app.command("reconcile")(reconcile.reconcile)
+app.command("restatements")(restatements.restatements)
 app.command("replay")(replay.replay)
 app.command("webhook")(webhook.webhook)
 app.command("doctor")(doctor.doctor)

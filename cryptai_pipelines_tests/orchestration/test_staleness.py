@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from cryptai_pipelines.indicators import chunks
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, chunk_start, warmup_bars
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
-from cryptai_pipelines.market.clock import FixedClock
+from cryptai_pipelines.market.clock import FixedClock, format_time
 from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import staleness
+from cryptai_pipelines.orchestration.chain.restatement import read_ledger
 from cryptai_pipelines.orchestration.chain.staleness import Stale, reached
 from cryptai_pipelines.storage import market_data, state
 from cryptai_pipelines.storage.database import Database
@@ -146,17 +147,30 @@ def test_a_restated_bar_renews_the_chunks_that_see_it_and_no_others(postgres_ser
             bring_up_to_date(stepped, url, tmp_path)
         for number, (start, end) in enumerate(changes, start=1):
             before = revisions(stepped)
+            indicators_end = end_of(end - 1) if end_of(end - 1) - end >= warmup else end_of(end_of(end - 1))
+            # A bar that is restated into a bad one takes its signal with it.
+            signals = count_rows(stepped, start, end_of(indicators_end))
             with venue_with(versions[number], tmp_path / str(number), clock) as url:
                 bring_up_to_date(stepped, url, tmp_path, Interval(_FIRST + start * HOUR, _FIRST + end * HOUR))
-            indicators_end = end_of(end - 1) if end_of(end - 1) - end >= warmup else end_of(end_of(end - 1))
             assert changed_since(stepped, before) == {
                 "validated_bars": [(start, end)],
                 "technical_indicators": [(start, indicators_end)],
                 "signals": [(start, end_of(indicators_end))],
             }
+            if start != min(hole):
+                # The ledger has told beforehand what would be computed again.
+                touched = read_ledger(stepped)[0]["touched"]
+                assert touched["technical_indicators"]["until"] == format_time(_FIRST + indicators_end * HOUR)
+                assert touched["signals"][0]["until"] == format_time(_FIRST + end_of(indicators_end) * HOUR)
+                assert touched["signals"][0]["rows"] == signals
         with venue_with(versions[-1], tmp_path / str(len(changes)), clock) as url:
             bring_up_to_date(whole, url, tmp_path)
         assert_same(stepped, whole)
+
+
+def count_rows(database: Database, start: int, end: int) -> int:
+    times = (format_time(_FIRST + hour * HOUR) for hour in (start, end))
+    return database.rows("SELECT count(*) FROM signals WHERE ts >= %s AND ts < %s", tuple(times))[0][0]
 
 
 def test_two_restated_bars_renew_two_spans(postgres_server, tmp_path: Path, monkeypatch) -> None:

@@ -16,6 +16,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.prefetch import batches
+from cryptai_pipelines.orchestration.chain.restatement import record_restatements
 from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.storage import coverage, fetch_log, raw, series_sources, state, sync_log
 from cryptai_pipelines.storage.changes import Change
@@ -138,6 +139,7 @@ def _store(
         fetch_ids = fetch_log.log_fetches(cursor, sync_id, source, lease.series, pages)
         change = raw.append(cursor, source, lease.series, rows, np.repeat(fetch_ids, counts), known_at)
         _count_rows(cursor, lease.series, change)
+        record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id, change)
         _extend_coverage(cursor, lease.series, source, received, rows["ts"])
     received.pages += len(pages)
     received.fetched += len(rows["ts"])

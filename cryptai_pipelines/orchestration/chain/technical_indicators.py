@@ -31,7 +31,7 @@ def bring_up_to_date(
     derived.ensure_columns(database, ASSET, (*output_columns(specs), FILLED_SHARE))
     inputs = sorted({"is_filled", *(name for spec in specs for name in spec.inputs)})
     parameters: dict[str, object] = {spec.name: dict(spec.parameters) for spec in specs} | {FILLED_SHARE: FILLED_WINDOW}
-    warmup = max(warmup_bars(specs), FILLED_WINDOW)
+    warmup = look_back(specs)
 
     def block(interval: Interval) -> pd.DataFrame:
         begin = chunk_start(interval.start_ms, series.timeframe)
@@ -43,3 +43,8 @@ def bring_up_to_date(
 
     made_of = made_from(lineage_version(ASSET), parameters)
     return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, warmup, block, on_progress)
+
+
+def look_back(specs: Sequence[IndicatorSpec]) -> int:
+    """How many existing bars before a canonical chunk its rows are made of."""
+    return max(warmup_bars(specs), FILLED_WINDOW)

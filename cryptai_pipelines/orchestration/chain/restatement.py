@@ -1,0 +1,143 @@
+"""The ledger of restatements: which stored rows depend on a bar that its source has changed, told in the transaction that
+stores the change. Computing them again follows from what each asset was made of (`staleness`), not from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cryptai_pipelines.indicators.registry import DEFAULT_SET
+from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.intervals import Interval, runs
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain import backtest_results, signals, technical_indicators, validated_bars
+from cryptai_pipelines.orchestration.chain.staleness import reach_end
+from cryptai_pipelines.storage import market_data, restatements
+from cryptai_pipelines.storage.changes import Change
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.restatements import RestatedBars, Restatement
+from cryptai_pipelines.strategy.signals import STRATEGIES
+
+CHAIN = (validated_bars.ASSET, technical_indicators.ASSET, signals.ASSET, backtest_results.ASSET)
+PREDICTIONS = "ml_predictions"
+# A file that restates every second bar is one entry, not a thousand.
+_MOST_ENTRIES = 50
+
+
+def record_restatements(
+    cursor: Cursor,
+    source: str,
+    series: Series,
+    fetch_ids: Sequence[int] | np.ndarray,
+    known_at_ms: int | np.ndarray,
+    sync_id: int | None,
+    change: Change,
+) -> int:
+    """Enter into the ledger what the fetches `fetch_ids` have restated, one entry per run of consecutive bars; how many.
+
+    Call it in the transaction that appended their rows to `raw_ohlcv`, with the `change` that this made. `known_at_ms`: when
+    the rows became known, one moment or one per row, of which the last counts.
+    """
+    if not change.restated or change.first_ts is None or change.last_ts is None:
+        return 0
+    ids = [int(one) for one in fetch_ids]
+    opens = restatements.restated_opens(cursor, source, series, ids, Interval(change.first_ts, change.last_ts + 1))
+    found = _entries(opens, series, (min(ids), max(ids)))
+    for restated in found:
+        inside = opens[(opens >= restated.first_ts) & (opens <= restated.last_ts)]
+        touched = _touched(cursor, source, series, restated, inside)
+        restatements.add(cursor, source, series, restated, int(np.max(known_at_ms)), sync_id, touched)
+    return len(found)
+
+
+def _entries(opens: np.ndarray, series: Series, fetch_ids: tuple[int, int]) -> list[RestatedBars]:
+    length = series.timeframe.ms
+    found = runs(opens, series.timeframe)
+    if len(found) > _MOST_ENTRIES:
+        return [RestatedBars(int(opens[0]), int(opens[-1]), len(opens), fetch_ids)]
+    return [RestatedBars(start, end - length, (end - start) // length, fetch_ids) for start, end in found]
+
+
+def _touched(cursor: Cursor, source: str, series: Series, restated: RestatedBars, opens: np.ndarray) -> dict[str, Any]:
+    """What is stored now and depends on the bars. Nothing does while a more believed source has all of them."""
+    held, superseded = restatements.standing(cursor, source, series, opens.tolist())
+    touched: dict[str, Any] = {
+        validated_bars.ASSET: {"rows": held},
+        technical_indicators.ASSET: {"rows": 0},
+        PREDICTIONS: {"rows": 0},
+        signals.ASSET: [],
+        backtest_results.ASSET: [],
+    }
+    stored = market_data.span(cursor, series)
+    if superseded == len(opens) or stored is None:
+        return touched
+    change = Interval(series.timeframe.floor(restated.first_ts), series.timeframe.floor(restated.last_ts) + series.timeframe.ms)
+    end = max(change.end_ms, stored.end_ms + series.timeframe.ms)
+    seen = _seen(cursor, series, change, technical_indicators.look_back(DEFAULT_SET), end)
+    touched[technical_indicators.ASSET] = _rows(restatements.count_indicators(cursor, series, seen), seen)
+    for name, strategy in sorted(STRATEGIES.items()):
+        within = _seen(cursor, series, seen, strategy.warmup_bars(series.timeframe), end)
+        told = _rows(restatements.count_signals(cursor, series, name, within), within)
+        touched[signals.ASSET].append({"strategy": name, **told})
+    touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, Interval(change.start_ms, end))
+    return touched
+
+
+def _seen(cursor: Cursor, series: Series, change: Interval, warmup: int, end_ms: int) -> Interval:
+    last = reach_end(cursor, series, change, warmup)
+    return Interval(change.start_ms, end_ms if last is None else min(last, end_ms))
+
+
+def _rows(count: int, within: Interval) -> dict[str, Any]:
+    return {"rows": count, "from": format_time(within.start_ms), "until": format_time(within.end_ms)}
+
+
+def read_ledger(
+    database: Database, symbol: str | None = None, timeframe: str | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
+    """The latest restatements, the newest first, as plain data: what changed from what to what, what it touched, and since when
+    the last of that is up to date again (`recomputed_at`, None while it is not)."""
+    return [_told(database, one) for one in restatements.read_restatements(database, CHAIN, symbol, timeframe, limit)]
+
+
+def _told(database: Database, entry: Restatement) -> dict[str, Any]:
+    done = entry.done_ms[_depth(entry)]
+    return {
+        "id": entry.id,
+        "symbol": entry.series.symbol,
+        "timeframe": entry.series.timeframe.code,
+        "source": entry.source,
+        "first_bar": format_time(entry.bars.first_ts),
+        "last_bar": format_time(entry.bars.last_ts),
+        "bars": entry.bars.bars,
+        "known_at": format_time(entry.known_at_ms),
+        "sync_id": entry.sync_id,
+        "touched": dict(entry.touched),
+        "recomputed_at": None if done is None else format_time(done),
+        "values": [
+            {
+                "at": format_time(one.ts_ms),
+                "revision": one.revision,
+                "changed": sorted(name for name, value in one.after.items() if not _equal(value, one.before[name])),
+                "before": one.before,
+                "after": one.after,
+            }
+            for one in restatements.read_values(database, entry)
+        ],
+    }
+
+
+def _equal(one: float, another: float) -> bool:
+    return one == another or (np.isnan(one) and np.isnan(another))
+
+
+def _depth(entry: Restatement) -> int:
+    """Position in `CHAIN` of the last asset that had rows which depend on the bars. A person's trials stay as they were."""
+    touched = entry.touched
+    if any(one["kind"] == "scheduled" for one in touched[backtest_results.ASSET]):
+        return 3
+    if any(one["rows"] for one in touched[signals.ASSET]):
+        return 2
+    return 1 if touched[technical_indicators.ASSET]["rows"] else 0
