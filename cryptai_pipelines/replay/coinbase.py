@@ -1,7 +1,7 @@
 """Coinbase Exchange's protocol over the second market of a replay venue: products, candles, spark lines and the time.
 
-As the exchange has it: at most 300 candles, newest first, both ends of a window inclusive, rows of `[time in seconds, low, high,
-open, close, volume]` as numbers, none for an interval without trades, and only its own granularities. No rate is limited here.
+As the exchange has it: at most 300 candles, newest first, both ends of a window inclusive, rows of numbers `[time in seconds,
+low, high, open, close, volume]`, none for an interval without trades, and only its own granularities. No rate is limited here.
 Which bars the second market has is in `recorded` and `spread`.
 """
 

@@ -127,9 +127,7 @@ def _history(venue: ReplayVenue, asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _table(bars: dict[str, np.ndarray]) -> dict[str, Any]:
-    prices = {
-        key: real_numbers(bars[name]) for key, name in zip("ohlcv", ("open", "high", "low", "close", "volume"), strict=True)
-    }
+    prices = {key: real_numbers(bars[name]) for key, name in zip("ohlcv", OHLCV, strict=True)}
     return {"s": "ok", "t": (bars["ts"] // 1000).tolist(), **prices}
 
 
