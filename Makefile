@@ -1,4 +1,4 @@
-# One command each: `make demo`, `make test`, `make bench`, `make lock`, `make lint`.
+# One command each: `make demo`, `make test`, `make torture`, `make bench`, `make lock`, `make lint`.
 # uv is used when it is on the machine, pip otherwise. Every install is pinned with hashes by a committed lock.
 
 SHELL := /bin/sh
@@ -14,11 +14,12 @@ unexport VIRTUAL_ENV
 STAMPS := $(VENV)/.runtime $(VENV)/.test $(VENV)/.bench
 $(shell [ "$$(cat $(VENV)/.place 2>/dev/null)" = "$(CURDIR)" ] && $(PY) -c '' 2>/dev/null || rm -f $(STAMPS))
 
-.PHONY: help demo test bench lock lint clean
+.PHONY: help demo test torture bench lock lint clean
 
 help:
 	@echo "make demo   the main job on recorded BTC/USDT bars: result on the terminal, report as HTML"
 	@echo "make test   every test, with coverage"
+	@echo "make torture  the large sizes of the reliability suites, with the table of what was injected and lost"
 	@echo "make bench  the benchmarks, as tables with ratios"
 	@echo "make lint   ruff"
 	@echo "make lock   pin the dependencies of setup.py again"
@@ -29,6 +30,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.test
 	@$(PY) -m pytest -n 2 --dist loadscope --cov --cov-report=term
+
+torture: $(VENV)/.test
+	@CRYPTAI_TORTURE=1 $(PY) -m pytest cryptai_pipelines_tests/torture
 
 bench: $(VENV)/.bench
 	@$(PY) -m benchmarks

@@ -15,6 +15,7 @@ from cryptai_pipelines.orchestration.jobs import ALL_JOBS  # noqa: E402
 from cryptai_pipelines.orchestration.latest_prices_asset import latest_prices  # noqa: E402
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource  # noqa: E402
 from cryptai_pipelines.orchestration.schedules import ALL_SCHEDULES  # noqa: E402
+from cryptai_pipelines.orchestration.sensors import ALL_SENSORS  # noqa: E402
 from cryptai_pipelines.orchestration.series_chain import series_chain  # noqa: E402
 from cryptai_pipelines.orchestration.symbols_asset import symbols  # noqa: E402
 
@@ -31,6 +32,7 @@ def build_defs(*, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         assets=[symbols, latest_prices, series_chain],
         jobs=ALL_JOBS,
         schedules=ALL_SCHEDULES,
+        sensors=ALL_SENSORS,
         resources=resources,
         executor=dg.in_process_executor,
     )

@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     take_profit: float = Field(0.15, gt=0, description="Target above the entry price, as a share of it")
     stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")
     min_risk_reward: float = Field(1.5, gt=0, description="Entries with a lower reward to risk after costs are refused")
+    backups_kept: int = Field(7, ge=1, description="Backups kept of each database")
+    alert_urls: SecretStr | None = Field(None, description="Apprise URLs that alerts are sent to, comma separated")
+    alerts_per_hour: int = Field(20, ge=1, description="The most messages a receiver of alerts is sent within an hour")
+    ui_url: str = Field("http://127.0.0.1:3000", description="Where the links of alerts lead: the Dagster UI")
 
     @field_validator("symbols", "timeframes", "secondary", "venue_urls", mode="before")
     @classmethod

@@ -52,6 +52,30 @@ def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, va
     assert value in line and "\n" not in line
 
 
+def test_venues_are_called_where_the_settings_say(monkeypatch):
+    assert load_settings().base_urls == {"binance": "https://api.binance.com"}
+    monkeypatch.setenv("CRYPTAI_VENUE_URLS", "Kraken=http://127.0.0.1:8900/a=b, okx=https://h")
+    expected = {"binance": "https://api.binance.com", "kraken": "http://127.0.0.1:8900/a=b", "okx": "https://h"}
+    assert load_settings().base_urls == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("mtgox=http://127.0.0.1:1", "'mtgox' is not known; accepted: binance kraken"),
+        ("kraken", "'kraken' is not of the form venue=URL"),
+        ("kraken=ftp://me:hunter2@h", "expected http"),
+        ("http://me:hunter2@h", "not of the form venue=URL"),
+    ],
+)
+def test_a_bad_venue_url_is_one_line_without_its_password(monkeypatch, value, says):
+    monkeypatch.setenv("CRYPTAI_VENUE_URLS", value)
+    with pytest.raises(BadInput) as refused:
+        load_settings()
+    line = str(refused.value)
+    assert line.startswith("CRYPTAI_VENUE_URLS: ") and says in line and "\n" not in line and "hunter2" not in line
+
+
 def test_a_password_is_not_shown(monkeypatch):
     monkeypatch.setenv("CRYPTAI_DATABASE_URL", "postgresql://me:hunter2@db/cryptai")
     assert "hunter2" not in repr(load_settings())

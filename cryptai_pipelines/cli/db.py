@@ -1,6 +1,10 @@
-"""`cryptai db`: where the database is, its schema, and a psql on it."""
+"""`cryptai db`: where the database is, its schema, a psql on it, and its backups."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -45,6 +49,76 @@ def upgrade(json: JsonOption = False) -> None:
         print_json({"revision": revision})
     else:
         typer.echo(f"schema revision {revision}")
+
+
+@app.command()
+def backup(
+    to: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where to; the default is CRYPTAI_HOME/backups.")] = None,
+    keep: Annotated[int | None, typer.Option(min=1, help="Backups kept of each database; CRYPTAI_BACKUPS_KEPT.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Back up our database and Dagster's with pg_dump, each into one file that is complete or not there."""
+    from cryptai_pipelines.cli.output import print_json, step
+    from cryptai_pipelines.orchestration.store import open_server
+    from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.storage.backup import back_up
+    from cryptai_pipelines.storage.urls import sibling_url
+
+    settings = load_settings()
+    folder = to or settings.home / "backups"
+    with open_server(settings) as url, step(f"backup: into {folder}"):
+        made = back_up([url, sibling_url(url, "dagster")], folder, keep or settings.backups_kept, _told_bytes())
+    told = [
+        {"file": str(one.file), "database": one.database, "bytes": one.size, "sha256": one.sha256, "rows": one.rows}
+        for one in made
+    ]
+    if json:
+        print_json({"backups": told})
+    else:
+        for one in made:
+            typer.echo(f"{one.file}  {one.size:,} bytes, {sum(one.rows.values()):,} rows in {len(one.rows)} tables")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `cryptai db backup` wrote.")],
+    into: Annotated[
+        str | None, typer.Option(metavar="DATABASE", help="Which database; the default is a fresh one, named after the backup.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Replace a database that holds tables; it is kept under another name.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Put a backup back and hold it, table by table, against what was written down when it was made."""
+    from cryptai_pipelines.cli.output import print_json, step
+    from cryptai_pipelines.orchestration.store import open_server
+    from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.storage.restore import read_manifest
+    from cryptai_pipelines.storage.restore import restore as put_back
+
+    read_manifest(file)
+    with open_server(load_settings()) as url, step(f"restore: from {file}"):
+        done = put_back(url, file, into, yes)
+    if json:
+        print_json({"database": done.database, "former": done.former, "tables": done.tables, "rows": done.rows})
+    else:
+        kept = f"; what it replaced is kept as {done.former}" if done.former else ""
+        typer.echo(f"database {done.database}: {done.rows:,} rows in {done.tables} tables, as in the backup{kept}")
+
+
+def _told_bytes() -> Callable[[str, int], None]:
+    """A line about every 64 MiB that are written."""
+    from cryptai_pipelines.cli.output import say
+
+    told: dict[str, int] = {}
+
+    def tell(database: str, written: int) -> None:
+        if written >> 26 > told.get(database, 0):
+            told[database] = written >> 26
+            say(f"backup: {database}: {written >> 20:,} MiB written")
+
+    return tell
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

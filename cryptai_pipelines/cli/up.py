@@ -1,37 +1,46 @@
-"""`cryptai up`: Postgres, Dagster's web UI and daemon as children of one process, which stops what it started."""
+"""`cryptai up`: Postgres, Dagster's web UI and daemon under one process, which starts again what ends by itself and stops what
+it started."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from cryptai_pipelines.cli.children import Child, start_child, stop_children
 from cryptai_pipelines.cli.ports import HOST, answers, refuse_taken_port
 
 if TYPE_CHECKING:
     from cryptai_pipelines.orchestration.store import Store
     from cryptai_pipelines.settings import Settings
+    from cryptai_pipelines.storage.embedded import EmbeddedServer
 
 _START_SECONDS = 180.0
 _LOOK_EVERY_SECONDS = 0.1
+_LOOK_AT_POSTGRES_EVERY_SECONDS = 1.0
+_RESTARTS_A_MINUTE = 10
+
+_WEB, _DAEMON, _POSTGRES = "the web UI", "the daemon", "Postgres"
+_MODULE = ("-m", "cryptai_pipelines.definitions")
 
 
-@dataclass(frozen=True)
-class _Child:
-    """A program under its tether. Closing `rope` ends it and everything it started."""
+@dataclass
+class _Crew:
+    """The children that run, by name, and what it takes to start one again. `restarts`: when that was done, in seconds, by the
+    name of the child or of Postgres."""
 
-    name: str
-    tether: subprocess.Popen[bytes]
-    rope: int
-    log: Path
+    environment: dict[str, str]
+    lock: IO[str]
+    port: int
+    children: dict[str, Child] = field(default_factory=dict)
+    restarts: defaultdict[str, deque[float]] = field(default_factory=lambda: defaultdict(deque))
+    looked_at_postgres: float = 0.0
 
 
 def up(
@@ -50,12 +59,12 @@ def up(
         with only_one(home, lambda: say("up: waiting for what an earlier, killed `up` had started to end")) as lock:
             refuse_taken_port(port)
             say(f"up: opening the store in {home}" if settings.database_url is None else "up: opening the store")
-            with open_store(settings) as store, _children(settings, store, port, lock) as children:
+            with open_store(settings) as store, _running(settings, store, port, lock) as crew:
                 with step("up: starting Dagster"):
-                    _wait_until_served(children, port)
+                    _wait_until_served(list(crew.children.values()), port)
                 say(f"Dagster UI: http://{HOST}:{port} after {time.monotonic() - began:.1f} s (Ctrl-C stops everything)")
                 while True:
-                    _refuse_ended(children)
+                    _keep_running(crew, store)
                     time.sleep(_LOOK_EVERY_SECONDS)
     except KeyboardInterrupt:
         # How this command is meant to end.
@@ -63,65 +72,92 @@ def up(
 
 
 @contextmanager
-def _children(settings: Settings, store: Store, port: int, lock: IO[str]) -> Iterator[list[_Child]]:
+def _running(settings: Settings, store: Store, port: int, lock: IO[str]) -> Iterator[_Crew]:
     from cryptai_pipelines.cli.output import say
     from cryptai_pipelines.cli.running import write_record
-    from cryptai_pipelines.orchestration.instance import dagster_environment, end_lost_runs, register_symbols
+    from cryptai_pipelines.orchestration.instance import dagster_environment, register_symbols
 
     environment = dagster_environment(settings, store)
+    environment["CRYPTAI_UI_URL"] = settings.ui_url if "ui_url" in settings.model_fields_set else f"http://{HOST}:{port}"
+    crew = _Crew(environment, lock, port)
     write_record(lock, port, ())
-    register_symbols(environment, settings.symbols)
-    for lost in end_lost_runs(environment):
-        say(f"up: run {lost} had lost its process; it is marked as failed")
-    module = ("-m", "cryptai_pipelines.definitions")
-    commands = {
-        "the web UI": ("dagster-webserver", "-h", HOST, "-p", str(port), *module),
-        "the daemon": ("dagster-daemon", "run", *module),
-    }
-    children: list[_Child] = []
+    register_symbols(crew.environment, settings.symbols)
     try:
-        for name, (program, *arguments) in commands.items():
-            children.append(_started(name, program, arguments, {**os.environ, **environment}, lock))
-            write_record(lock, port, tuple(child.tether.pid for child in children))
-        yield children
+        for name in (_WEB, _DAEMON):
+            _start(crew, name)
+        yield crew
     finally:
-        if children:
+        if crew.children:
             say("up: stopping")
-        _stop(children)
+        stop_children(list(crew.children.values()))
 
 
-def _started(name: str, program: str, arguments: list[str], environment: dict[str, str], lock: IO[str]) -> _Child:
+def _start(crew: _Crew, name: str) -> None:
+    """Start a child. Runs are processes of the daemon's, so those that it left behind when it ended have ended with it."""
+    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.running import write_record
+    from cryptai_pipelines.orchestration.instance import end_lost_runs
+
+    if name == _DAEMON:
+        for lost in end_lost_runs(crew.environment):
+            say(f"up: run {lost} had lost its process; it is marked as failed")
+    program, *arguments = {
+        _WEB: ("dagster-webserver", "-h", HOST, "-p", str(crew.port), *_MODULE),
+        _DAEMON: ("dagster-daemon", "run", *_MODULE),
+    }[name]
+    crew.children[name] = start_child(name, program, arguments, {**os.environ, **crew.environment}, crew.lock)
+    write_record(crew.lock, crew.port, tuple(child.tether.pid for child in crew.children.values()))
+
+
+def _keep_running(crew: _Crew, store: Store) -> None:
+    """One look: whatever has ended by itself is started again, Postgres first, because the others need it."""
+    from cryptai_pipelines.cli.output import say
     from cryptai_pipelines.market.errors import CryptaiError
 
-    path = Path(sys.executable).parent / program
-    if not path.exists():
-        raise CryptaiError(f"{path} is missing; install this project again into its virtual environment")
-    logs = Path(environment["DAGSTER_HOME"]) / "logs"
-    logs.mkdir(exist_ok=True)
-    log = logs / f"{program}.log"
-    end, rope = os.pipe()
-    command = [sys.executable, "-m", "cryptai_pipelines.cli.tether", str(end), str(path), *arguments]
+    if store.server is not None:
+        _revive(crew, store.server)
+    for name in (_WEB, _DAEMON):
+        child = crew.children.get(name)
+        if child is not None and child.tether.poll() is not None:
+            say(f"up: {name} ended with exit code {child.tether.returncode} and is started again; its log is {child.log}")
+            stop_children([crew.children.pop(name)])
+        if name not in crew.children and _is_due(crew.restarts[name]):
+            try:
+                _start(crew, name)
+            except CryptaiError as error:
+                say(f"up: {name} cannot be started yet: {error}")
+
+
+def _revive(crew: _Crew, server: EmbeddedServer) -> None:
+    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.market.errors import CryptaiError
+
+    # To look is to connect, for which the server starts a process.
+    if time.monotonic() - crew.looked_at_postgres < _LOOK_AT_POSTGRES_EVERY_SECONDS:
+        return
+    crew.looked_at_postgres = time.monotonic()
+    if server.is_alive() or not _is_due(crew.restarts[_POSTGRES]):
+        return
     try:
-        with log.open("ab") as output:
-            # A session of its own: Ctrl-C at the terminal reaches us only.
-            tether = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                pass_fds=(end, lock.fileno()),
-            )
-    except BaseException:  # whatever kept the child from starting, its rope must not stay open; it is raised on
-        os.close(rope)
-        raise
-    finally:
-        os.close(end)
-    return _Child(name, tether, rope, log)
+        if server.revive():
+            say(f"up: {_POSTGRES} had ended and was started again")
+    except CryptaiError as error:
+        say(f"up: {_POSTGRES} cannot be started yet: {error}")
 
 
-def _wait_until_served(children: list[_Child], port: int) -> None:
+def _is_due(restarts: deque[float]) -> bool:
+    """Whether something may be started again now, and if so, note it: a second after the last time at the earliest, and no more
+    than `_RESTARTS_A_MINUTE`."""
+    now = time.monotonic()
+    while restarts and now - restarts[0] > 60.0:
+        restarts.popleft()
+    if len(restarts) >= _RESTARTS_A_MINUTE or (restarts and now - restarts[-1] < 1.0):
+        return False
+    restarts.append(now)
+    return True
+
+
+def _wait_until_served(children: list[Child], port: int) -> None:
     from cryptai_pipelines.market.errors import CryptaiError
 
     deadline = time.monotonic() + _START_SECONDS
@@ -134,25 +170,9 @@ def _wait_until_served(children: list[_Child], port: int) -> None:
         time.sleep(_LOOK_EVERY_SECONDS)
 
 
-def _refuse_ended(children: list[_Child]) -> None:
+def _refuse_ended(children: list[Child]) -> None:
     from cryptai_pipelines.market.errors import CryptaiError
 
     for child in children:
         if child.tether.poll() is not None:
             raise CryptaiError(f"{child.name} ended with exit code {child.tether.returncode}; its log is {child.log}")
-
-
-def _stop(children: list[_Child]) -> None:
-    """End every child and what it started; returns when all are gone. An interrupt meanwhile does not cut this short."""
-    from cryptai_pipelines.cli.running import end_group
-
-    for child in children:
-        os.close(child.rope)
-    for child in children:
-        while child.tether.poll() is None:
-            try:
-                child.tether.wait()
-            except KeyboardInterrupt:
-                continue
-        if child.tether.returncode < 0:
-            end_group(child.tether.pid)

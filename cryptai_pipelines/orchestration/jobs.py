@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
+from cryptai_pipelines.orchestration.maintenance import BACKUP_JOB, MAINTENANCE_JOB
+
 CHAIN_ASSETS = (
     "raw_ohlcv",
     "validated_bars",
@@ -23,4 +25,9 @@ SYMBOLS_JOB = dg.define_asset_job(
     selection=dg.AssetSelection.assets("symbols"),
     description="The venue's listing, and the grid's symbols.",
 )
-ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB]
+PRICES_JOB = dg.define_asset_job(
+    "sync_latest_prices",
+    selection=dg.AssetSelection.assets("latest_prices"),
+    description="What every active symbol last traded at.",
+)
+ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, BACKUP_JOB, MAINTENANCE_JOB]

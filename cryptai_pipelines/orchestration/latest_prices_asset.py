@@ -4,6 +4,7 @@ import dagster as dg
 
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.orchestration.catalog import OWNERS
+from cryptai_pipelines.orchestration.freshness import freshness_policy
 from cryptai_pipelines.orchestration.metadata import price_schema
 from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
 
@@ -16,6 +17,7 @@ _PRICED = "configured_symbols_have_a_price"
     owners=list(OWNERS),
     kinds={"python", "postgres", "ccxt"},
     code_version="1",
+    freshness_policy=freshness_policy("latest_prices"),
     metadata={"dagster/table_name": "latest_prices", "dagster/column_schema": price_schema()},
     check_specs=[
         dg.AssetCheckSpec(_PRICED, asset="latest_prices", description="The venue gives a price for every configured symbol.")

@@ -14,10 +14,11 @@ from cryptai_pipelines.orchestration.catalog import CHAIN, OWNERS, Entry, lineag
 from cryptai_pipelines.orchestration.chain.outcome import Outcome
 from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
 from cryptai_pipelines.orchestration.check_results import CHECKS, SYNCED, evaluate, synced_result
+from cryptai_pipelines.orchestration.freshness import freshness_policy
 from cryptai_pipelines.orchestration.metadata import outcome_metadata, table_schema
 from cryptai_pipelines.orchestration.partitions import GRID, ONE_RUN, series_of
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource
-from cryptai_pipelines.orchestration.schedules import SCHEDULED_TAG
+from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG, SCHEDULED_TAG
 from cryptai_pipelines.orchestration.versions import Versions, symbols_version
 
 
@@ -41,6 +42,7 @@ def _spec(entry: Entry) -> dg.AssetSpec:
         owners=list(OWNERS),
         kinds=set(entry.kinds),
         code_version=lineage_version(entry.name),
+        freshness_policy=freshness_policy(entry.name),
         skippable=True,
         metadata={"dagster/table_name": entry.table, "dagster/column_schema": table_schema(entry.table)},
     )
@@ -79,7 +81,7 @@ def series_chain(
             run_id,
             config.interval(),
             progress.callback(),
-            only_due=scheduled,
+            only_due=scheduled and CATCH_UP_TAG not in context.run.tags,
             archive=archive,
         )
         wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]

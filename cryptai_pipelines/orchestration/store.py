@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cryptai_pipelines.market.archive_file import ArchiveFile
     from cryptai_pipelines.orchestration.chain.holes import OpenDoors
     from cryptai_pipelines.sources.binance_archive import BinanceArchive
+    from cryptai_pipelines.storage.embedded import EmbeddedServer
 
 # One segment of the server's log and a little: with less the server cannot go on.
 _LEAST_ROOM = 24 * 1024**2
@@ -28,11 +29,12 @@ _LEAST_ROOM = 24 * 1024**2
 
 @dataclass(frozen=True)
 class Store:
-    """An open database and the URLs beside it."""
+    """An open database and the URLs beside it. `server`: the embedded one, None for a server of the user's own."""
 
     database: Database
     url: str
     bin_path: str | None
+    server: EmbeddedServer | None = None
 
     @property
     def dagster_url(self) -> str:
@@ -51,17 +53,24 @@ def open_store(settings: Settings) -> Iterator[Store]:
     whoever leaves last. `CryptaiError` in one line when it cannot be had."""
     from cryptai_pipelines.storage.schema import upgrade
 
-    with _server(settings) as (url, bin_path):
+    with _server(settings) as (url, server):
         database = Database(url)
         try:
             upgrade(database)
-            yield Store(database, url, bin_path)
+            yield Store(database, url, None if server is None else str(server.bin_path), server)
         finally:
             database.close()
 
 
 @contextmanager
-def _server(settings: Settings) -> Iterator[tuple[str, str | None]]:
+def open_server(settings: Settings) -> Iterator[str]:
+    """URL of our database on a running server, in whatever state the database itself is: for putting a backup back."""
+    with _server(settings) as (url, _):
+        yield url
+
+
+@contextmanager
+def _server(settings: Settings) -> Iterator[tuple[str, EmbeddedServer | None]]:
     from cryptai_pipelines.storage.database import create_databases
 
     if settings.database_url is not None:
@@ -75,7 +84,7 @@ def _server(settings: Settings) -> Iterator[tuple[str, str | None]]:
     try:
         url = server.url("cryptai")
         create_databases(url)
-        yield url, str(server.bin_path)
+        yield url, server
     except Exception as error:  # a full disk shows itself as any kind of error; what is none is raised on
         _refuse_full_disk(settings, error)
         raise

@@ -7,6 +7,7 @@ import dagster as dg
 
 from cryptai_pipelines.market.page import Listing
 from cryptai_pipelines.orchestration.catalog import OWNERS
+from cryptai_pipelines.orchestration.freshness import freshness_policy
 from cryptai_pipelines.orchestration.metadata import listing_schema
 from cryptai_pipelines.orchestration.partitions import SYMBOLS, add_symbols
 from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
@@ -19,6 +20,7 @@ _LISTED, _KEPT, _OTHERS = "configured_symbols_are_listed", "kept_symbols_are_lis
     owners=list(OWNERS),
     kinds={"python", "postgres", "ccxt"},
     code_version="2",
+    freshness_policy=freshness_policy("symbols"),
     metadata={"dagster/table_name": "symbols", "dagster/column_schema": listing_schema()},
     check_specs=[
         dg.AssetCheckSpec(_LISTED, asset="symbols", description="The venue lists every configured symbol."),

@@ -19,7 +19,8 @@ from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.kline_rows import column
 
 SECONDS, MILLISECONDS = 1000, 1
-EVER = Interval(0, 2**62)
+EVER = Interval(1_230_768_000_000, 2**42)
+"""2009, before any venue traded, to 2109: open times in another unit lie outside."""
 
 _EPOCH = re.compile(r"[0-9]{1,18}")
 

@@ -106,6 +106,8 @@ class CcxtClient:
         `Transient` and `RateLimited` are tried until the policy's tries or total time end, `Malformed` once more (an error
         page of a proxy is often gone at the second look), `Permanent` never.
         """
+        # Now, because the first call of a thread loads ccxt: weight that is reserved before that is spent in a later window.
+        self._client()
         give_up_at = self._timer.now() + self._retry.total_s
         failures = 0
         while True:

@@ -39,6 +39,9 @@ class CcxtSource:
     _known: dict[str, Listing] = field(default_factory=dict, repr=False)
     """The listings by slug since they were first asked for."""
 
+    _listing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while listings are fetched for want of one, so that many series that begin at once ask once."""
+
     @property
     def name(self) -> str:
         return self.venue.name
@@ -80,8 +83,8 @@ class CcxtSource:
         def read(received: Received) -> tuple[list[LastPrice], int]:
             return question.read(received), received.fetched_at_ms
 
-        listed = self._known or {listing.symbol: listing for listing in self.symbols()}
-        slugs = {each.venue_symbol: slug for slug, each in listed.items() if each.status in self.venue.active}
+        self._know_listings()
+        slugs = {each.venue_symbol: slug for slug, each in self._known.items() if each.status in self.venue.active}
         found, at_ms = self.client.ask(question.endpoint, question.parameters, read)
         return [
             Price(self.name, slugs[each.venue_symbol], each.price, each.traded_at_ms, at_ms)
@@ -100,12 +103,16 @@ class CcxtSource:
             finer = self.venue.pages(self.client, series, span_of_parts(timeframe, within))
             yield from resampled_pages(finer, base, timeframe, within)
 
+    def _know_listings(self) -> None:
+        with self._listing:
+            if not self._known:
+                self.symbols()
+
     def _venue_symbol(self, symbol: str) -> str:
-        """The venue's own spelling, by its rule or its listing, which is fetched when the symbol is not known yet."""
+        """The venue's own spelling, by its rule or its listing, which is fetched once."""
         if self.venue.spelling is not None:
             return self.venue.spelling(symbol)
-        if symbol not in self._known:
-            self.symbols()
+        self._know_listings()
         if symbol not in self._known:
             raise Permanent(f"{self.name} does not know the symbol {symbol}: it is not among the symbols that it lists")
         return self._known[symbol].venue_symbol

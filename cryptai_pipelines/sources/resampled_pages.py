@@ -34,17 +34,18 @@ def resampled_pages(finer: Iterable[Page], base: Timeframe, target: Timeframe, w
     SHA-256 over the hex digests, one after the other, of the payloads that its bars were made of; its URL is the first of them.
     """
     parts: list[Page] = []
-    cursor: int | None = None
+    made_until: int | None = None
+    asked_from = within.start_ms
     for page in finer:
-        if cursor is None:
-            settled_from = target.ceil(page.asked.start_ms)
-            cursor = within.start_ms if settled_from <= target.ceil(within.start_ms) else settled_from
+        if made_until is None:
+            made_until = target.ceil(page.asked.start_ms)
+            asked_from = asked_from if made_until <= target.ceil(within.start_ms) else made_until
         parts.append(page)
         until = target.floor(page.asked.end_ms)
-        if until <= cursor or cursor >= within.end_ms:
+        if until <= made_until or asked_from >= within.end_ms:
             continue
-        yield _page(parts, base, target, Interval(cursor, min(until, within.end_ms)), until)
-        cursor = until
+        yield _page(parts, base, target, Interval(asked_from, min(until, within.end_ms)), until)
+        asked_from = made_until = until
         parts = [page] if page.asked.end_ms > until else []
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from cryptai_pipelines.market.bars import take_rows
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.pagination import Answer
 
 
-def tail_pages(bars_from: Callable[[int], Answer], within: Interval) -> Iterator[Page]:
+def tail_pages(bars_from: Callable[[int], Answer], timeframe: Timeframe, within: Interval) -> Iterator[Page]:
     """At most one page, which settles what the answer shows of `within` and nothing before its first bar.
 
     `bars_from(start_ms)` gives the venue's newest bars that open at or after `start_ms`; `full` when it could hold no more, so
@@ -27,7 +28,7 @@ def tail_pages(bars_from: Callable[[int], Answer], within: Interval) -> Iterator
         raise Malformed(f"{answer.url}: no bar at all, although the one that is forming is always given")
     first = int(answer.opens[0])
     seen_from = within.start_ms
-    if first > within.start_ms:
+    if first > timeframe.ceil(within.start_ms):
         seen_from = first if answer.full else _seen_from(bars_from, answer, within.start_ms)
     if seen_from >= within.end_ms:
         return

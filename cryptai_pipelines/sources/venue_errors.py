@@ -82,7 +82,7 @@ def source_error(
     words = _venue_words(reply.body, rules)
     shown = one_line(words if words is not None else reply.body[:400].decode("utf-8", "replace")) or "no message"
     said = f"{asked}: HTTP {status}: {shown}"
-    if status in _DEFAULT_SILENCE_S or rules.rate_limited.search(words or "") or _is_rate_limit(error):
+    if status in _DEFAULT_SILENCE_S or rules.rate_limited.search(words or "") or _is_rate_limit(error, status, words):
         silence = retry_after_s(reply.headers.get("Retry-After"), reply.answered_at_ms, _DEFAULT_SILENCE_S.get(status, 60.0))
         return RateLimited(f"{said}; no calls for {silence:.0f} s", silence)
     told = words is not None and (status < 500 or rules.mistakes.search(words) is not None)
@@ -117,10 +117,11 @@ def _unknown_symbol(asked: Asked, said: str) -> Permanent:
     return Permanent(f"{asked.venue} does not know the symbol {asked.symbol} ({said})")
 
 
-def _is_rate_limit(error: Exception | None) -> bool:
+def _is_rate_limit(error: Exception | None, status: int, words: str | None) -> bool:
     import ccxt
 
-    return isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded))
+    # ccxt calls every 403 of some venues a rate limit; without words of the venue it is as likely a refused region.
+    return (status != 403 or words is not None) and isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded))
 
 
 def _venue_words(body: bytes, rules: ErrorRules) -> str | None:

@@ -59,40 +59,44 @@ def window_pages(windows: Windows, within: Interval) -> Iterator[Page]:
     start = within.start_ms
     if windows.history_bars is not None:
         start = max(start, min(windows.reach(windows.timeframe), within.end_ms))
+    slots = windows.page_rows
     while start < within.end_ms:
         left = Interval(start, within.end_ms)
         try:
-            answer, settled = _settle(windows, left)
+            answer, settled = _settle(windows, left, slots)
         except Contradiction as error:
             logger.warning("asking once more: %s", error)
-            answer, settled = _settle(windows, left)
+            answer, settled = _settle(windows, left, slots)
         yield Page(answer.rows, Interval(start, settled), answer.url, answer.sha256, answer.fetched_at_ms)
+        # A venue whose pages are shorter than we know is asked for as much as it gives, and now and then for more.
+        count = windows.timeframe.count(start, settled)
+        slots = max(1, count) if count < slots else min(2 * slots, windows.page_rows)
         start = settled
 
 
-def _settle(windows: Windows, left: Interval) -> tuple[Answer, int]:
-    """The next answer, and the end of the interval from the start of `left` that it settles."""
+def _settle(windows: Windows, left: Interval, slots: int) -> tuple[Answer, int]:
+    """The next answer, for at most `slots` open times, and the end of the interval from the start of `left` that it settles."""
     timeframe = windows.timeframe
     first_slot = timeframe.ceil(left.start_ms)
     if first_slot >= left.end_ms:
         # No bar can open here; the bar that covers it is asked for, so that the page has its proof.
         return _without_rows(windows.bars_within(timeframe, Interval(timeframe.floor(left.start_ms), left.end_ms))), left.end_ms
-    window = Interval(first_slot, min(left.end_ms, first_slot + windows.page_rows * timeframe.ms))
+    window = Interval(first_slot, min(left.end_ms, first_slot + slots * timeframe.ms))
     answer = windows.bars_within(timeframe, window)
     if not len(answer.opens):
         return answer, _end_of_emptiness(windows, answer, window, left.end_ms)
-    answer, end_ms = _with_its_front(windows, answer, window)
+    answer, end_ms = _with_its_front(windows, timeframe, answer, window)
     last = int(answer.opens[-1])
     if timeframe.ceil(last + 1) < end_ms and len(windows.bars_within(timeframe, Interval(last + timeframe.ms, end_ms)).opens):
         return answer, last + 1
     return answer, end_ms
 
 
-def _with_its_front(windows: Windows, answer: Answer, window: Interval) -> tuple[Answer, int]:
+def _with_its_front(windows: Windows, timeframe: Timeframe, answer: Answer, window: Interval) -> tuple[Answer, int]:
     """The answer for the longest beginning of `window` that is whole at its front, and the end of that beginning."""
     end_ms = window.end_ms
     while (first := int(answer.opens[0])) > window.start_ms:
-        front = windows.bars_within(windows.timeframe, Interval(window.start_ms, first))
+        front = windows.bars_within(timeframe, Interval(window.start_ms, first))
         if not len(front.opens):
             break
         answer, end_ms = front, first
@@ -119,34 +123,51 @@ def _end_of_emptiness(windows: Windows, answer: Answer, window: Interval, end_ms
 def _first_open_from(windows: Windows, start_ms: int) -> int | None:
     """Open time of the first bar of the series from `start_ms` on, None when there is none until now."""
     coarsest = windows.timeframes[-1]
-    cursor = max(coarsest.floor(start_ms), windows.reach(coarsest))
-    while cursor <= windows.now_ms:
-        window = Interval(cursor, cursor + windows.page_rows * coarsest.ms)
-        for bucket in windows.bars_within(coarsest, window).opens.tolist():
-            found = _first_open_within(windows, coarsest, Interval(max(bucket, start_ms), bucket + coarsest.ms))
-            if found is not None:
-                return found
-        cursor = window.end_ms
-    return None
-
-
-def _first_open_within(windows: Windows, coarse: Timeframe, span: Interval) -> int | None:
-    """Open time of the first bar of the series in a bar of `coarse`; through timeframes between when a page is too short."""
-    if coarse is windows.timeframe:
-        return span.start_ms if coarse.floor(span.start_ms) == span.start_ms else None
-    finer = next(each for each in windows.timeframes if coarse.ms // each.ms <= windows.page_rows and each is not coarse)
-    slots = Interval(finer.floor(span.start_ms), span.end_ms)
-    for bucket in windows.bars_within(finer, slots).opens.tolist():
-        found = _first_open_within(windows, finer, Interval(max(bucket, span.start_ms), bucket + finer.ms))
+    begin_ms = max(coarsest.floor(start_ms), windows.reach(coarsest))
+    for bucket in _opens(windows, coarsest, Interval(begin_ms, coarsest.floor(windows.now_ms) + coarsest.ms)):
+        found = _first_open_in(windows, coarsest, bucket, start_ms)
         if found is not None:
             return found
     return None
 
 
+def _first_open_in(windows: Windows, coarse: Timeframe, bucket_ms: int, start_ms: int) -> int | None:
+    """Open time of the first bar of the series, from `start_ms` on, in the bar of `coarse` that opens at `bucket_ms`.
+
+    Where a page is too short for all of them, through a timeframe between. `Contradiction` when there is no finer bar in it.
+    """
+    if coarse is windows.timeframe:
+        return bucket_ms if bucket_ms >= start_ms else None
+    finer = next(each for each in windows.timeframes if coarse.ms // each.ms <= windows.page_rows and each is not coarse)
+    hollow = True
+    for open_ms in _opens(windows, finer, Interval(bucket_ms, bucket_ms + coarse.ms)):
+        hollow = False
+        if open_ms + finer.ms > start_ms:
+            found = _first_open_in(windows, finer, open_ms, start_ms)
+            if found is not None:
+                return found
+    if hollow:
+        raise Contradiction(f"the venue has a bar of {coarse.code} at {bucket_ms}, but none of {finer.code} in it")
+    return None
+
+
+def _opens(windows: Windows, timeframe: Timeframe, span: Interval) -> Iterator[int]:
+    """Open times of all bars of `timeframe` in `span`, ascending; what an answer lacks at its ends is asked for again."""
+    cursor = span.start_ms
+    while cursor < span.end_ms:
+        window = Interval(cursor, min(span.end_ms, cursor + windows.page_rows * timeframe.ms))
+        answer = windows.bars_within(timeframe, window)
+        cursor = window.end_ms
+        if len(answer.opens):
+            answer, _ = _with_its_front(windows, timeframe, answer, window)
+            yield from answer.opens.tolist()
+            cursor = int(answer.opens[-1]) + timeframe.ms
+
+
 def _has_bars_before(windows: Windows, before_ms: int) -> bool:
-    """Whether the venue shows any bar, in the coarsest timeframe, that ended before `before_ms`."""
+    """Whether the venue shows any bar, in the coarsest timeframe, that opened before `before_ms`; there is none afterwards."""
     coarsest = windows.timeframes[-1]
-    end_ms = coarsest.floor(before_ms)
+    end_ms = coarsest.ceil(before_ms)
     while end_ms > windows.reach(coarsest):
         window = Interval(max(windows.reach(coarsest), end_ms - windows.page_rows * coarsest.ms), end_ms)
         if len(windows.bars_within(coarsest, window).opens):

@@ -29,7 +29,7 @@ _DTYPES |= {"timestamptz": "int64", "date": "int64"}
 _PG_EPOCH_MS = 946_684_800_000
 _DAY_MS = 86_400_000
 # What timestamptz can hold, in epoch milliseconds: 4713 BC to 294276 AD.
-_TS_RANGE_MS = (-210_866_803_200_000, 9_224_318_015_999_999)
+TS_RANGE_MS = (-210_866_803_200_000, 9_224_318_015_999_999)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _checked(value: Value, rows: int, dtype: str, where: str) -> tuple[np.ndarra
 
 def _on_the_wire(array: np.ndarray, kind: str, where: str) -> np.ndarray:
     if kind == "timestamptz":
-        bad = (array < _TS_RANGE_MS[0]) | (array > _TS_RANGE_MS[1])
+        bad = (array < TS_RANGE_MS[0]) | (array > TS_RANGE_MS[1])
         if bad.any():
             raise BadInput(f"{where} cannot hold {int(array[np.argmax(bad)])} (epoch milliseconds)")
         return ((array - _PG_EPOCH_MS) * 1000).astype(">i8")

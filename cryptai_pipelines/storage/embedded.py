@@ -77,6 +77,19 @@ class EmbeddedServer:
         host = quote(str(self.socket_dir), safe="/")
         return f"postgresql+psycopg2://postgres@/{quote(database, safe='')}?host={host}&port=5432"
 
+    def is_alive(self) -> bool:
+        """Whether the server answers on its socket."""
+        return postmaster.live_socket_dir(self.data) is not None
+
+    def revive(self) -> bool:
+        """Start the server again when it has died, on the same socket; tells whether it had. `CryptaiError` as for
+        `start_embedded`."""
+        with _start_lock(self.home):
+            if postmaster.ready_socket_dir(self.data, START_TIMEOUT_S) is not None:
+                return False
+            self.socket_dir = _start(self.data, self.bin_path)
+        return True
+
     def stop_if_last(self) -> bool:
         """Give up this process's share; stop the server when nobody else has one. Tells whether it was stopped."""
         if self._share is None:
@@ -162,6 +175,8 @@ def _start(data: Path, bin_path: Path) -> Path:
         _initialise(data, bin_path, owner)
     postmaster.clear_leftovers(data)
     socket_dir = _socket_dir(data, owner)
+    for name in (".s.PGSQL.5432.lock", ".s.PGSQL.5432"):
+        (socket_dir / name).unlink(missing_ok=True)
     _write_settings(data, socket_dir, owner)
     log = data / "server.log"
     if log.exists() and log.stat().st_size > _LOG_LIMIT_BYTES:
@@ -222,14 +237,28 @@ def _write_settings(data: Path, socket_dir: Path, owner: pwd.struct_passwd | Non
 
 def _socket_dir(data: Path, owner: pwd.struct_passwd | None) -> Path:
     """The data folder itself, or a private folder of its own where that path is too long for a socket or has a comma, which
-    clients take for the end of a host name."""
+    clients take for the end of a host name. The one of a server that was killed is used again: its clients know it."""
     if len(os.fsencode(data)) + len("/.s.PGSQL.5432") <= _SOCKET_PATH_LIMIT and "," not in str(data):
         return data
+    former = _former_socket_dir(data, os.geteuid() if owner is None else owner.pw_uid)
+    if former is not None:
+        return former
     parent = min((tempfile.gettempdir(), "/tmp"), key=len)
     made = Path(tempfile.mkdtemp(prefix="cryptai-", dir=parent))
     if owner is not None:
         os.chown(made, owner.pw_uid, owner.pw_gid)
     return made
+
+
+def _former_socket_dir(data: Path, uid: int) -> Path | None:
+    """The private socket folder in the settings of the last start, if it is still there and still private."""
+    try:
+        told = re.search(r"^unix_socket_directories = '\"(/[^'\"]+)\"'$", (data / _CONF).read_text(), re.MULTILINE)
+        found = None if told is None else os.lstat(told[1])
+    except OSError:
+        return None
+    private = found is not None and stat.S_ISDIR(found.st_mode) and stat.S_IMODE(found.st_mode) == 0o700
+    return Path(told[1]) if told is not None and private and found is not None and found.st_uid == uid else None
 
 
 def _remove_socket_dir(socket_dir: Path, data: Path) -> None:

@@ -8,7 +8,7 @@ from psycopg2 import sql
 from cryptai_pipelines.market.bars import WIRE_DTYPES, Columns
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage.changes import Change
-from cryptai_pipelines.storage.copy_rows import Value, copy_rows
+from cryptai_pipelines.storage.copy_rows import TS_RANGE_MS, Value, copy_rows
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.merge_rows import last_per_ts, lock_series, newest_ms, row_slice, stage
 from cryptai_pipelines.storage.tables import TABLES
@@ -26,8 +26,10 @@ def append(
 
     `rows`: `bars.WIRE_DTYPES`, any order, of several rows with one `ts` the last counts. `fetch_id` and `known_at_ms`: one for
     all rows, or one per row (int64) where the rows of many pages are stored at once, which is far cheaper than page by page.
+    A close time that no timestamp can hold, such as one in nanoseconds, is stored as -1, as one that could not be read.
     """
-    values = last_per_ts({**{name: rows[name] for name in WIRE_DTYPES}, "known_at": known_at_ms, "fetch_id": fetch_id})
+    wire = {**{name: rows[name] for name in WIRE_DTYPES}, "close_ts": _storable(rows["close_ts"])}
+    values = last_per_ts({**wire, "known_at": known_at_ms, "fetch_id": fetch_id})
     count = len(values["ts"])  # type: ignore[arg-type]
     if count == 0:
         return Change()
@@ -41,6 +43,11 @@ def append(
         copy_rows(cursor, _TABLE, fresh, count - known)
         change = change + Change(count - known, 0, int(fresh["ts"][0]), int(fresh["ts"][-1]))  # type: ignore[index]
     return change
+
+
+def _storable(times: np.ndarray) -> np.ndarray:
+    first, last = TS_RANGE_MS
+    return np.where((times < first) | (times > last), -1, times)
 
 
 _ADD_REVISIONS = sql.SQL(

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cryptai_pipelines.cli.psql import run_psql, without_password
+from cryptai_pipelines.cli.psql import run_psql
+from cryptai_pipelines.storage.pg_programs import without_password
 from cryptai_pipelines_tests.cli.command import call
 
 

@@ -16,7 +16,7 @@ from cryptai_pipelines_tests.cli.command import call, start, until
 _QUESTION = """{
   instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } }
   repositoriesOrError { ... on RepositoryConnection { nodes {
-    schedules { name scheduleState { status } }
+    schedules { name scheduleState { status } } sensors { name sensorState { status } }
     assetNodes { assetKey { path } }
   } } }
 }"""
@@ -62,7 +62,10 @@ def test_up_serves_the_graph_and_leaves_nothing(home: Path, url: str) -> None:
     until(healthy, "healthy daemons")
     (repository,) = _ask(port)["repositoriesOrError"]["nodes"]
     states = {one["name"]: one["scheduleState"]["status"] for one in repository["schedules"]}
-    assert states == {"hourly": "RUNNING", "daily_symbols": "RUNNING"}
+    assert {"bars_at_close", "latest_prices", "daily_symbols", "daily_catch_up", "weekly_maintenance"} <= set(states)
+    watched = {one["name"]: one["sensorState"]["status"] for one in repository["sensors"]}
+    assert {"stale_series", "failed_sync", "failed_check", "restated_file", "failed_run", "alert_delivery"} <= set(watched)
+    assert set(states.values()) == set(watched.values()) == {"RUNNING"}
     assert {"raw_ohlcv", "performance_metrics"} <= {node["assetKey"]["path"][0] for node in repository["assetNodes"]}
     sockets = [found for found in psutil.net_connections("tcp") if found.status == psutil.CONN_LISTEN]
     assert {found.laddr.ip for found in sockets if found.laddr.port == port} == {"127.0.0.1"}

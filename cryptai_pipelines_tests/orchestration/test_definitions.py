@@ -34,6 +34,7 @@ def told_graph() -> dict[str, object]:
         "assets": assets,
         "jobs": sorted(job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")),
         "schedules": {schedule.name: [schedule.cron_schedule, schedule.execution_timezone] for schedule in defs.schedules},
+        "sensors": sorted(sensor.name for sensor in defs.sensors),
     }
 
 
@@ -46,7 +47,9 @@ def test_definitions_load_and_describe_every_asset(instance_per_module):
     for spec in defs.resolve_all_asset_specs():
         assert spec.description and len(spec.description) > 40
         assert spec.owners and spec.kinds and spec.group_name and spec.code_version
+        assert spec.freshness_policy is not None
     assert all(schedule.default_status is dg.DefaultScheduleStatus.RUNNING for schedule in defs.schedules)
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in defs.sensors)
 
 
 def test_every_check_explains_itself(instance_per_module):

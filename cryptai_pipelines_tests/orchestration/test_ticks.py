@@ -8,7 +8,7 @@ from cryptai_pipelines.market.clock import FixedClock, format_time, parse_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.partitions import rectangle_tags
-from cryptai_pipelines.orchestration.schedules import SCHEDULED_TAG
+from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG, SCHEDULED_TAG
 from cryptai_pipelines.replay.server import running
 from cryptai_pipelines.replay.simulated import open_simulated
 from cryptai_pipelines.storage import market_data
@@ -44,8 +44,11 @@ def test_ticks_catch_up_and_pass_over(database, instance, tmp_path):
         assert tick("2017-02-10T09:01:00Z") == ("2017-02-10T08:00:00Z", "2017-02-10T04:00:00Z", 2, 1), "only 1h was due"
         # The machine was off at 12:00 and the whole day after it: the next tick is late for 4h and catches up on it.
         assert tick("2017-02-11T13:01:00Z") == ("2017-02-11T12:00:00Z", "2017-02-11T08:00:00Z", 3, 2)
+        # The daily catch-up looks at everything again, due or not, and tells so: freshness is judged by it.
+        tags |= {CATCH_UP_TAG: "2017-02-11"}
+        assert tick("2017-02-11T13:30:00Z") == ("2017-02-11T12:00:00Z", "2017-02-11T08:00:00Z", 4, 3)
     pictures = ["picture" in r.asset_materialization.metadata for r in _records(instance, "performance_metrics", "BTC-USDT|1h")]
-    assert pictures == [True, False, True], "a picture is logged with a new day or trade, not with every bar"
+    assert pictures == [False, True, False, True], "a picture is logged with a new day or trade, not each time"
 
 
 def _records(instance, asset, partition):

@@ -10,9 +10,11 @@ import sys
 from cryptai_pipelines.market.clock import SystemClock
 from cryptai_pipelines.market.rate_window import RateWindow
 from cryptai_pipelines.orchestration.store import shared_limits
+from cryptai_pipelines.sources.ccxt_binance import BINANCE
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Endpoint, VenueLimits
 from cryptai_pipelines.sources.errors import RateLimited
 from cryptai_pipelines.sources.limit_ledger import ledger_key
+from cryptai_pipelines.sources.pace import Pace
 from cryptai_pipelines.sources.retry import RetryAfterGate, RetryPolicy
 from cryptai_pipelines.sources.timer import Timer
 from cryptai_pipelines.sources.venue_address import venue_address
@@ -28,7 +30,8 @@ def main(database_url: str, venue_url: str, window_s: int, calls: int) -> None:
     ledger = shared_limits(database, ledger_key(address.venue, address.api_url))
     budget = WeightBudget(6000, timer, ledger, RateWindow(window_s))
     limits = VenueLimits(budget, RetryAfterGate("binance", timer, ledger))
-    client = CcxtClient(address, 20.0, SystemClock(), RetryPolicy(total_s=60.0), timer, limits)
+    retry, pace = RetryPolicy(total_s=60.0), Pace(BINANCE.pace_s, timer)
+    client = CcxtClient(address, BINANCE.wire, 20.0, SystemClock(), retry, timer, limits, pace)
     answered = refused = 0
     for _ in range(calls):
         try:

@@ -50,6 +50,7 @@ def test_futures_stand_in_folders_of_their_own() -> None:
     ]
     with pytest.raises(BadArgument, match="'cm'.*spot um"):
         plan("BTC-USDT", Timeframe.M1, within, 0, "cm")
+    assert plan("BTC-USDT", Timeframe.M1, Interval(FIRST + 5, FIRST + 5), FIRST + 9 * DAY) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_weekly_bars_have_monthly_files_that_do_not_settle_a_week_beyond_their_e
 
 @given(
     start=st.integers(FIRST - 40 * DAY, FIRST + 900 * DAY),
-    length=st.integers(0, 120 * DAY),
+    length=st.integers(1, 120 * DAY),
     late=st.integers(-60 * DAY, 60 * DAY),
 )
 def test_files_tile_every_day_that_has_ended(start: int, length: int, late: int) -> None:

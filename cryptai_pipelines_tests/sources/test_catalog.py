@@ -9,7 +9,8 @@ import pytest
 
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import BadInput
-from cryptai_pipelines.sources.catalog import EXCHANGES, open_source
+from cryptai_pipelines.sources.catalog import EXCHANGES, VENUES, open_source
+from cryptai_pipelines.sources.ccxt_client import _url
 from cryptai_pipelines.sources.venue_address import venue_address
 from cryptai_pipelines_tests import fakes
 from cryptai_pipelines_tests.fakes import json_answer
@@ -22,6 +23,31 @@ def _open(exchange: str = "binance", url: str = "http://127.0.0.1:1", timeout_s:
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_every_name_opens_a_source_of_that_name(exchange: str) -> None:
     assert _open(exchange).name == exchange
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_a_venue_is_called_where_it_is_unless_told_otherwise(exchange: str) -> None:
+    there = open_source(exchange, base_urls={}, request_timeout_s=5.0, clock=FixedClock(0))
+    assert there.client.address.api_url == VENUES[exchange].base_url + VENUES[exchange].api_path
+    elsewhere = _open(exchange, "http://127.0.0.1:1/prefix")
+    assert elsewhere.client.address.api_url == "http://127.0.0.1:1/prefix" + VENUES[exchange].api_path
+
+
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_ccxt_itself_calls_the_same_addresses_by_default(exchange: str) -> None:
+    """The root that a client is pointed at is the one it has, and what messages and proofs say was called is what it calls."""
+    import ccxt
+
+    venue = VENUES[exchange]
+    root = venue.base_url + venue.api_path
+    fresh, placed = (getattr(ccxt, venue.wire.ccxt_id)({"enableRateLimit": False}) for _ in range(2))
+    venue.wire.place(placed, root)
+    for question in (venue.server_time, venue.listings(str), venue.prices):
+        called: list[str] = []
+        for client in (fresh, placed):
+            client.fetch = lambda url, *_args, called=called, **_options: called.append(url) or {}
+            getattr(client, question.endpoint.method)(dict(question.parameters))
+        assert called == [_url(root, question.endpoint.path, question.parameters)] * 2
 
 
 def test_an_unknown_exchange_is_named_with_the_accepted_ones() -> None:

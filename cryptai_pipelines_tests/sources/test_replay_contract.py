@@ -99,7 +99,7 @@ def test_a_fault_on_every_third_request_alters_no_bar(kind: str, venue: Recorded
 
     start, end = int(opens[3000]), int(opens[5500])
     # Only where the fault is one of time may time decide; elsewhere a busy machine must not shift which request it hits.
-    timed = math.isinf(fault.delay_s) or fault.delay_s > 0 or fault.drip_s > 0
+    timed = math.isinf(fault.delay_s) or fault.delay_s > 0 or fault.drip_s > 0 or fault.hang
     with running(venue, faults=every_third) as base_url:
         try:
             columns = _fetch(open_at(base_url, 0.4 if timed else 20.0, total_s=60.0), start, end)

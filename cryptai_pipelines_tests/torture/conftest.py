@@ -1,3 +1,5 @@
-"""Fixtures of the torture tests: a real server, and a database per module."""
+"""Fixtures of the reliability suites: a real Postgres."""
+
+from __future__ import annotations
 
 from cryptai_pipelines_tests.databases import *  # noqa: F403

@@ -62,6 +62,17 @@ def tallied(suite: str) -> Iterator[Tally]:
             write(tally, Path(folder))
 
 
+def record(
+    suite: str, injected: str, count: int, lost: int = 0, duplicated: int = 0, altered: int = 0, unrecovered: int = 0
+) -> None:
+    """Append one row to the tally of this run; nothing without a folder. One file per process, so that parallel workers do not
+    mix their lines."""
+    if folder := os.environ.get("CRYPTAI_TALLY"):
+        row = Row(suite, injected, count, lost, duplicated, altered, unrecovered)
+        with open(Path(folder) / f"{os.getpid()}.jsonl", "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(asdict(row)) + "\n")
+
+
 def write(tally: Tally, folder: Path) -> Path:
     """The rows as JSON lines in a file of their own, which replaces that of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,10 +87,14 @@ def read(folder: Path) -> list[Row]:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """The rows as a table of fixed width, each suite followed by its sum, and the sum of all at the end."""
-    by_suite: dict[str, list[Row]] = {}
+    """The rows as a table of fixed width, those of one kind added up, each suite followed by its sum, and the sum of all at the
+    end."""
+    by_kind: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        by_suite.setdefault(row.suite, []).append(row)
+        by_kind.setdefault((row.suite, row.injected), []).append(row)
+    by_suite: dict[str, list[Row]] = {}
+    for (suite, injected), own in by_kind.items():
+        by_suite.setdefault(suite, []).append(_sum(own, suite, injected))
     lines: list[Row] = []
     for suite, own in by_suite.items():
         lines += [*own, _sum(own, suite, "all of the suite")]

@@ -4,6 +4,7 @@ lasts whatever was not mended at once is told by the sync log or by a gap row.""
 from __future__ import annotations
 
 import collections
+import itertools
 import random
 from dataclasses import dataclass, field, replace
 
@@ -29,6 +30,7 @@ from cryptai_pipelines_tests.torture.synced_market import (
     validated_bars,
 )
 from cryptai_pipelines_tests.torture.tally import Tally, size, tallied
+from cryptai_pipelines_tests.torture.test_wire_faults import EXPECTED
 
 INJECTIONS = (2_000, 50_000)
 MINUTE_MS = 60_000
@@ -51,23 +53,29 @@ class Storm:
     def plan(self, path: str, query: str, number: int) -> Fault | None:
         if self.random.random() >= self.share:
             return None
-        weights = [{**RARE, **SILENCING}.get(kind, 1.0) for kind in FAULTS]
-        [kind] = self.random.choices(list(FAULTS), weights)
+        kinds = [kind for kind in FAULTS if concerns(kind, path)]
+        [kind] = self.random.choices(kinds, [{**RARE, **SILENCING}.get(kind, 1.0) for kind in kinds])
         self.injected[kind] += 1
         return FAST.get(kind, FAULTS[kind])
+
+
+def concerns(kind: str, path: str) -> bool:
+    """Whether a kind changes anything of what is answered at `path`."""
+    endpoints = [endpoint for endpoint, _, _ in EXPECTED[kind].but]
+    return not endpoints or path.rpartition("/")[2] in endpoints
 
 
 def rage(database: Database, storm: Storm, market: Market, url: str, injections: int, tally: Tally) -> None:
     """Sync again and again while the market moves on, until enough was injected."""
     fake_time = FakeTime()
     source = patient_source(url, fake_time, timeout_s=0.3)
-    symbols = {series.symbol for series in market.series}
+    symbols, numbers = {series.symbol for series in market.series}, itertools.count(1)
     while storm.injected.total() < injections:
         market.clock.at_ms += storm.random.randrange(1, 40) * MINUTE_MS + storm.random.randrange(MINUTE_MS)
-        storm.share = storm.random.uniform(0.2, 0.7)
+        storm.share = storm.random.uniform(0.3, 0.8)
         for listed in _listed(source):
             assert listed in symbols
-        run_id = f"storm-{storm.injected.total()}"
+        run_id = f"storm {next(numbers)}"
         results = sync(database, source, market, run_id)
         tally.add("syncs that failed, and said so", 0, unrecovered=told_failures(database, run_id, results))
         fake_time.sleep(DAYS_4_S)

@@ -220,7 +220,26 @@ def _fetch(
     # A tick's few bars are one page; a thread of its own, with a client of its own, would cost more than it saves.
     long = part.end_ms - part.start_ms > _BARS_WORTH_A_THREAD * lease.series.timeframe.ms
     ahead = prefetched(pages, _PAGES_AHEAD) if long else pages
-    store_pages(database, lease, source.name, sync_id, ahead, received, part, on_progress)
+    kept = _from_what_is_kept(database, lease, source.name, part, ahead)
+    store_pages(database, lease, source.name, sync_id, kept, received, part, on_progress)
+
+
+def _from_what_is_kept(
+    database: Database, lease: SeriesLease, venue: str, part: Interval, pages: Iterator[Page]
+) -> Iterator[Page]:
+    """`pages` of `part`. When the venue no longer keeps the bars between what is covered and the first page, that is covered,
+    too: there is nothing left to receive, and what is missing there is a gap for others to close."""
+    series = lease.series
+    for number, page in enumerate(pages):
+        if number == 0 and page.asked.start_ms > part.start_ms:
+            with database.transaction() as cursor:
+                check_lease(cursor, lease)
+                covered = coverage.read_coverage(cursor, venue, series).covered
+                if covered is not None and part.start_ms <= covered.end_ms < page.asked.start_ms:
+                    lost = Interval(covered.end_ms, page.asked.start_ms)
+                    logger.warning("%s: %s no longer keeps the bars from %s on", series, venue, format_time(lost.start_ms))
+                    coverage.extend_coverage(cursor, venue, series, lost)
+        yield page
 
 
 def _outcome(database: Database, venue: str, series: Series, received: Received, *, due: bool) -> Outcome:

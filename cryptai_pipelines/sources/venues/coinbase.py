@@ -109,9 +109,7 @@ COINBASE = Venue(
         Timeframe.H1: 3600,
         Timeframe.D1: 86400,
     },
-    pages=Candles(
-        _call, lambda parsed, _: parsed, layout("ts low high open close volume", SECONDS, text_time=False), 300
-    ).pages,
+    pages=Candles(_call, lambda parsed, _: parsed, _FORM, 300).pages,
     server_time=Question(_TIME, {}, _server_time),
     listings=_listings,
     prices=Question(_SPARK_LINES, {}, _prices),

@@ -53,7 +53,7 @@ def _pages(client: CcxtClient, series: SeriesAtVenue, within: Interval) -> Itera
         asked = {"pair": series.symbol, "interval": code, "since": since}
         return client.ask(_OHLC, asked, lambda received: _answer(received, series), series.symbol)
 
-    return tail_pages(bars_from, within)
+    return tail_pages(bars_from, series.timeframe, within)
 
 
 def _answer(received: Received, series: SeriesAtVenue) -> Answer:

@@ -1,0 +1,166 @@
+"""What is wrong by Dagster's records: checks and runs that failed. The one module of this folder that knows dagster."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import dagster as dg
+
+from cryptai_pipelines.orchestration.alerts.cause import Cause
+from cryptai_pipelines.orchestration.alerts.findings import (
+    WHOLE,
+    is_about_sync,
+    merge_findings,
+    read_findings,
+    timeframes_between,
+)
+
+_RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+_PARTITION = "dagster/partition"
+_WILL_RETRY = "dagster/will_retry"
+_RUNS_LOOKED_AT = 100
+_FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+
+CheckState = dict[str, Any]
+"""Of one check: `run` (of the last evaluation seen), `severity`, and `open`: by series what was found, when, in which run."""
+
+
+def read_checks(
+    instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey], before: Mapping[str, CheckState]
+) -> dict[str, CheckState]:
+    """The state of every check, carried on from `before`, by `asset.check`. Plain data, to be kept as JSON."""
+    told: dict[str, CheckState] = {}
+    for key in keys:
+        name = f"{key.asset_key.to_user_string()}.{key.name}"
+        record = instance.get_latest_asset_check_evaluation_record(key)
+        evaluation = record.event.asset_check_evaluation if record and record.event and record.event.dagster_event else None
+        state = before.get(name)
+        if evaluation is not None and (state is None or state["run"] != record.run_id):  # type: ignore[union-attr]
+            state = _next_state(instance, record.run_id, record.event.timestamp, evaluation, state)  # type: ignore[union-attr]
+        if state is not None:
+            told[name] = state
+    return told
+
+
+def _next_state(
+    instance: dg.DagsterInstance, run_id: str, at_s: float, evaluation: Any, before: CheckState | None
+) -> CheckState:
+    found = read_findings(_shown(evaluation), evaluation.passed)
+    earlier = before["open"] if before else {}
+    merged = merge_findings({series: one["text"] for series, one in earlier.items()}, found, _looked_at(instance, run_id))
+    new = {"since_ms": round(at_s * 1000)}
+    opened = {series: {**earlier.get(series, new), "text": text} for series, text in merged.items()}
+    for series in found:
+        opened[series]["run"] = run_id
+    severity = evaluation.severity.value if found or before is None else before["severity"]
+    return {"run": run_id, "severity": severity, "open": opened}
+
+
+def _shown(evaluation: Any) -> str:
+    """What a check says it found: its `findings`, or else everything that it shows."""
+    if "findings" in evaluation.metadata:
+        return str(evaluation.metadata["findings"].value)
+    told = [f"{name}: {value.value}" for name, value in evaluation.metadata.items()]
+    return " ".join(" ".join([evaluation.description or "", *told]).split())[:300]
+
+
+def _looked_at(instance: dg.DagsterInstance, run_id: str) -> list[Any] | None:
+    """The timeframes of the grid that a run was over; None when it was not over a part of the grid."""
+    run = instance.get_run_by_id(run_id)
+    tags = run.tags if run else {}
+    if all(tag in tags for tag in _RANGE):
+        return timeframes_between(*(tags[tag] for tag in _RANGE))
+    return timeframes_between(tags[_PARTITION], tags[_PARTITION]) if "|" in tags.get(_PARTITION, "") else None
+
+
+def check_causes(checks: Mapping[str, CheckState], failed: Collection[tuple[str, str]], ui_url: str) -> list[Cause]:
+    """One cause for each finding that is open, those of one check in one message. `failed`: run and series (`BTC-USDT 1h`) of
+    each sync that failed; it has an alert of its own, which may be over before the check is evaluated again."""
+    causes = []
+    for name, state in checks.items():
+        asset, _, check = name.partition(".")
+        for series, one in state["open"].items():
+            causes.append(
+                Cause(
+                    fingerprint=f"failed_check:{name}:{series}",
+                    cause="failed_check",
+                    group_key=f"failed_check:{name}",
+                    severity="error" if state["severity"] == "ERROR" else "warning",
+                    subject=f"{name}{'' if series == WHOLE else f' of {series}'}",
+                    summary=one["text"] or "failed",
+                    since_ms=one["since_ms"],
+                    link=f"{ui_url.rstrip('/')}/assets/{asset}?view=checks&checkDetail={check}",
+                    explained=is_about_sync(one["text"]) and (one["run"], series) in failed,
+                )
+            )
+    return causes
+
+
+def run_causes(instance: dg.DagsterInstance, ui_url: str) -> list[Cause]:
+    """Jobs, and other runs by what they were for, whose latest finished run failed and is not retried by Dagster.
+
+    A run that failed at its end because some of its series had failed is explained: its checks tell which and why.
+    """
+    latest: dict[str, dg.RunRecord] = {}
+    filters = dg.RunsFilter(statuses=_FINISHED)
+    for record in instance.get_run_records(filters=filters, limit=_RUNS_LOOKED_AT, order_by="update_timestamp"):
+        latest.setdefault(_purpose(record.dagster_run), record)
+    causes = []
+    for purpose, record in latest.items():
+        run = record.dagster_run
+        if run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(_WILL_RETRY) == "true":
+            continue
+        causes.append(
+            Cause(
+                fingerprint=f"failed_run:{purpose}",
+                cause="failed_run",
+                group_key=f"failed_run:{purpose}",
+                severity="error",
+                subject=f"run {run.run_id[:8]} of {_job(run)}",
+                summary=_reason(instance, run.run_id),
+                since_ms=round((record.end_time or record.update_timestamp.timestamp()) * 1000),
+                link=f"{ui_url.rstrip('/')}/runs/{run.run_id}",
+                details={"run_id": run.run_id},
+                explained=_told_by_checks(instance, run.run_id),
+            )
+        )
+    return causes
+
+
+def _purpose(run: dg.DagsterRun) -> str:
+    """The same for runs that do the same: of a job of ours its name, of another run what it was over."""
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    what = "|".join([*assets, *(run.tags.get(tag, "") for tag in (*_RANGE, _PARTITION))])
+    return f"{run.job_name}:{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+
+
+def _job(run: dg.DagsterRun) -> str:
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    return ", ".join(assets[:3]) + (" and more" if len(assets) > 3 else "") or "assets"
+
+
+def _told_by_checks(instance: dg.DagsterInstance, run_id: str) -> bool:
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    return any(not event.asset_check_evaluation_data.passed for event in events if event)
+
+
+def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
+    """The innermost error of the first step that failed, or what Dagster says of the run, on one line."""
+    of_type = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    told = ""
+    for record in instance.get_records_for_run(run_id, of_type=of_type, limit=20).records:
+        event = record.event_log_entry.dagster_event
+        error = getattr(event.event_specific_data, "error", None) if event else None
+        if event and error is not None:
+            while error.cause is not None:
+                error = error.cause
+            return " ".join(error.message.split())[:300]
+        told = told or (event.message if event else None) or ""
+    return " ".join(told.split())[:300] or "no reason was recorded"

@@ -1,0 +1,60 @@
+"""The chain on chunks so short, and warm-ups so short, that most changes can be seen by a part of the series only: whatever is
+done in whatever order, what was left alone is what a whole rebuild gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from cryptai_pipelines.indicators import chunks
+from cryptai_pipelines.indicators.registry import DEFAULT_SET
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.orchestration.chain import staleness, steps, technical_indicators
+from cryptai_pipelines.orchestration.jobs import CHAIN_ASSETS
+from cryptai_pipelines.storage import state
+from cryptai_pipelines.strategy import higher_timeframe, trend_rsi_macd
+from cryptai_pipelines.strategy.signals import find_strategy
+from cryptai_pipelines_tests.databases import fresh_database
+from cryptai_pipelines_tests.orchestration.test_any_order import ACTIONS, World
+from cryptai_pipelines_tests.orchestration.test_chain_properties import HOUR, SERIES, assert_same, bring_up_to_date
+
+_CHUNK = 64
+# A bar that becomes another one, one that turns bad and leaves the series, and another one.
+FAR_APART = [("restate", (200, False)), ("restate", (600, True)), ("restate", (1_100, False))]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (chunks, staleness, higher_timeframe):
+        monkeypatch.setattr(module, "CHUNK_BARS", _CHUNK)
+    monkeypatch.setattr(steps, "DEFAULT_SET", tuple(replace(spec, warmup=50) for spec in DEFAULT_SET))
+    monkeypatch.setattr(technical_indicators, "FILLED_WINDOW", 50)
+    monkeypatch.setattr(higher_timeframe, "_HIGHER_WARMUP", 15)
+    monkeypatch.setattr(trend_rsi_macd, "LONGEST_LOOK_BACK", 60)
+    assert find_strategy("trend_rsi_macd").warmup_bars(Timeframe.H1) == 60
+
+
+@given(actions=st.lists(ACTIONS, min_size=3, max_size=12))
+@example(FAR_APART)
+@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_what_is_left_alone_is_right(postgres_server, tmp_path_factory, actions) -> None:
+    with fresh_database(postgres_server) as database, fresh_database(postgres_server) as whole:
+        world = World(database, tmp_path_factory.mktemp("world"))
+        world.advance(1_400)
+        world.run(CHAIN_ASSETS)
+        made = state.read_state(database, "signals", SERIES).revision
+        for name, argument in actions:
+            getattr(world, name)(argument)
+        with world.venue() as url:
+            bring_up_to_date(database, url, world.folder, Interval(0, world.clock.at_ms))
+            bring_up_to_date(database, url, world.folder)
+            bring_up_to_date(whole, url, world.folder)
+        database.rows("DELETE FROM backtest_results WHERE config ->> 'kind' = 'trial' RETURNING id")
+        assert_same(database, whole)
+        if actions == FAR_APART:
+            spans = state.changes_since(database, "signals", SERIES, made)
+            assert len(spans) == 3 and sum(end - start for start, end in spans) < 600 * HOUR
