@@ -56,13 +56,13 @@ def covered_series(db: Database) -> list[Series]:
     return sorted((Series(symbol, parse_timeframe(code)) for symbol, code in rows), key=lambda one: (one[0], one[1].ms))
 
 
-def read_first_bar(db: Database, series: Series) -> int | None:
-    """The open time of the first bar that any source has given, epoch ms."""
+def read_first_and_last(db: Database, series: Series) -> tuple[int | None, int | None]:
+    """The open times of the first and the last bar that any source has given, epoch ms."""
     rows = db.rows(
-        "SELECT min(first_ts) FROM historical_data_range WHERE symbol = %s AND timeframe = %s",
+        "SELECT min(first_ts), max(last_ts) FROM historical_data_range WHERE symbol = %s AND timeframe = %s",
         (series.symbol, series.timeframe.code),
     )
-    return to_ms(rows[0][0])
+    return to_ms(rows[0][0]), to_ms(rows[0][1])
 
 
 def extend_coverage(

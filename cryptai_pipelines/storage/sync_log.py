@@ -73,14 +73,25 @@ def note_validation(
     )
 
 
-_COLUMNS = ("id", "status", "started_at", "finished_at", "lease_until", "token", *COUNTS, "run_id", "error", "duration_seconds")
+_COLUMNS = (
+    "id",
+    "source",
+    "status",
+    "started_at",
+    "finished_at",
+    "lease_until",
+    "token",
+    *COUNTS,
+    "run_id",
+    "error",
+    "duration_seconds",
+)
 
 
-def read_syncs(db: Database, source: str, series: Series, limit: int = 20) -> list[dict[str, Any]]:
-    """The latest syncs of a series, newest first, one mapping per row."""
+def read_syncs(db: Database, series: Series, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest syncs of a series from any source, newest first, one mapping per row."""
     rows = db.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE source = %s AND symbol = %s AND timeframe = %s"
-        " ORDER BY id DESC LIMIT %s",
-        (source, series.symbol, series.timeframe.code, limit),
+        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE symbol = %s AND timeframe = %s ORDER BY id DESC LIMIT %s",
+        (series.symbol, series.timeframe.code, limit),
     )
     return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

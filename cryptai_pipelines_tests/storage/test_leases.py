@@ -43,7 +43,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _statuses(db: Database, series: Series) -> list[tuple[str, str | None]]:
-    return [(sync["status"], sync["error"]) for sync in sync_log.read_syncs(db, "binance", series)]
+    return [(sync["status"], sync["error"]) for sync in sync_log.read_syncs(db, series)]
 
 
 def test_a_live_holder_keeps_the_series(database_per_module: Database) -> None:
@@ -187,7 +187,7 @@ def test_syncs_are_counted_and_timed(database_per_module: Database) -> None:
         counts = {name: number for number, name in enumerate(sync_log.COUNTS, start=2)}
         with database_per_module.transaction() as cursor:
             sync_log.finish_sync(cursor, sync, "PARTIAL", counts, error="one page short")
-    [row] = sync_log.read_syncs(database_per_module, "binance", series)
+    [row] = sync_log.read_syncs(database_per_module, series)
     assert {name: row[name] for name in counts} == counts
     assert (row["id"], row["status"], row["run_id"], row["token"]) == (sync, "PARTIAL", "abc", 1)
     assert row["duration_seconds"] == (row["finished_at"] - row["started_at"]).total_seconds()
