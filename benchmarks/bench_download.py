@@ -161,7 +161,7 @@ def _top_up(server: EmbeddedServer, folder: Path) -> list[dict[str, object]]:
 def _sides(server: EmbeddedServer, folder: Path, bars: pd.DataFrame, end_ms: int) -> Iterator[Sides]:
     """Both sides with empty stores and a venue that has `bars` and whose clock says that those before `end_ms` are closed."""
     record(bars, folder, [SERIES.symbol.replace("-", "")], Timeframe.M1)
-    # Not resolved is where a link to it stands, beside an interpreter that does not know it.
+    # A link to it may stand beside an interpreter that does not know it.
     command = Path(sys.executable).parent / "freqtrade"
     if not command.exists():
         raise FileNotFoundError(f"{command}: freqtrade is not installed; it comes with the extra `bench`")

@@ -1,8 +1,8 @@
 """Freqtrade's own download in a process that has loaded everything before: run by the interpreter that freqtrade is installed
 for, so nothing of ours is imported here.
 
-Arguments are those of `freqtrade download-data`. It says `ready`, then runs once for every time range that it reads, one a line,
-and answers with the seconds that it took.
+Arguments are those of `freqtrade download-data`. It says `ready`, then runs once for every time range that it reads, one a
+line, and answers with the seconds that it took.
 """
 
 from __future__ import annotations

@@ -30,6 +30,11 @@ class _Unexecuted(ModuleType):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         return self.__dict__[name]
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # A module that is imported is set here under its name, where the executed package has the class of that name.
+        if not (isinstance(value, ModuleType) and hasattr(value, name)):
+            super().__setattr__(name, value)
+
 
 def _execute(package: ModuleType) -> None:
     _executing.append(package)

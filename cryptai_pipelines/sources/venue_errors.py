@@ -133,8 +133,8 @@ def _venue_words(body: bytes, rules: ErrorRules) -> str | None:
 
 def _no_answer(error: Exception | None, asked: Asked, timeout_s: float) -> SourceError:
     """No complete HTTP answer: refused, reset, cut, too slow, no such host, a bad certificate, or an undecodable body."""
-    from ccxt.base import errors
     import requests
+    from ccxt.base import errors
 
     from cryptai_pipelines.sources.deadline_http import BodyError
 

@@ -1,4 +1,4 @@
-"""Loading one exchange of ccxt: nothing else is loaded, and nobody can tell the package from the one that `import ccxt` gives."""
+"""Loading one exchange of ccxt: nothing else is loaded, and the package looks as `import ccxt` gives it."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ print(json.dumps(["ccxt.whitebit" in sys.modules, exchange_class("binance")({{}}
 @pytest.mark.parametrize(
     "use",
     [
+        "import ccxt; assert ccxt.binance is ours; found = ccxt.whitebit",
+        "from ccxt import binance; assert binance is ours; from ccxt import whitebit as found",
         "import ccxt; found = ccxt.whitebit",
         "from ccxt import whitebit as found",
         "import ccxt; found = getattr(ccxt, ccxt.exchanges[ccxt.exchanges.index('whitebit')])",
