@@ -107,9 +107,7 @@ def _fill(database_url: str, archive_url: str, home: Path, within: Interval, now
     from cryptai_pipelines.orchestration.store import open_archive, open_store, open_venue
     from cryptai_pipelines.settings import Settings
 
-    settings = Settings(
-        _env_file=None, home=home, database_url=database_url, binance_url=archive_url, archive_url=archive_url
-    )
+    settings = Settings(_env_file=None, home=home, database_url=database_url, binance_url=archive_url, archive_url=archive_url)
     seconds, rows = {}, {}
     with open_store(settings) as store:
         clock = FixedClock(now_ms)
@@ -125,7 +123,9 @@ def _fill(database_url: str, archive_url: str, home: Path, within: Interval, now
                     outcome = step.run(lease)
                     seconds[step.asset], rows[step.asset] = time.perf_counter() - began, outcome.written
         # What the venue itself was asked for is written under its own name; the archive must have given nearly all.
-        (given,) = store.database.rows("SELECT count(*) FROM raw_ohlcv WHERE source = %s AND symbol = %s", (NAME, SERIES.symbol))
+        (given,) = store.database.rows(
+            "SELECT count(*) FROM raw_ohlcv WHERE source = %s AND symbol = %s", (NAME, SERIES.symbol)
+        )
         (whole,) = store.database.rows("SELECT count(*) FROM market_data WHERE symbol = %s", (SERIES.symbol,))
         rows = {"from the archive": given[0], "validated": whole[0]}
     peak_mb = peak_memory_mb()
