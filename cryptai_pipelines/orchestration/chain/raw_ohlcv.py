@@ -5,7 +5,7 @@ How pages are stored is in `receive`; whether a bar is good is judged by the nex
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -34,6 +34,7 @@ from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import coverage, series_sources, state, symbols, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.storage.series_sources import SeriesSource
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +111,14 @@ def bring_up_to_date(
         if policy.only_due and window is None and covered is not None and covered.end_ms >= until:
             return _outcome(database, source.name, series, received, due=False)
         sync_id = sync_log.start_sync(database, lease, run_id, source.name)
-        _refuse_mixing(database, source.name, series, now)
-        with database.transaction() as cursor:
-            check_lease(cursor, lease)
-            register(cursor, series, source.name, source.origin(series.timeframe))
+        known = series_sources.read_sources(database, series)
+        _refuse_mixing(database, source.name, series, now, known)
+        origin = source.origin(series.timeframe)
+        # A source stays registered, so a tick that finds it so has nothing to write.
+        if (source.name, origin) not in {(one.source, one.origin) for one in known}:
+            with database.transaction() as cursor:
+                check_lease(cursor, lease)
+                register(cursor, series, source.name, origin)
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
             part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
@@ -147,8 +152,8 @@ def to_fetch(covered: Interval | None, until_ms: int, series: Series, policy: Fe
     return Interval(min(window.start_ms, covered.end_ms), max(window.end_ms, min(covered.start_ms, until_ms)))
 
 
-def _refuse_mixing(database: Database, venue: str, series: Series, now: VenueNow) -> None:
-    primary = series_sources.primary_source(database, series, otherwise=venue)
+def _refuse_mixing(database: Database, venue: str, series: Series, now: VenueNow, known: Sequence[SeriesSource]) -> None:
+    primary = next((one.source for one in known if one.rank == series_sources.PRIMARY_RANK), venue)
     if primary != venue:
         raise CryptaiError(
             f"{series} is fed by {primary} in this store; a series has one primary source, so {venue} is refused"
