@@ -31,7 +31,7 @@ from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.embedded import EmbeddedServer
 
-LONG, SHORT = 20_000, 500
+LONG, SHORT = 5_000, 500
 SERIES, FEW = 200, 50
 TICKS, WARM_TICKS = 4, 1
 _MINUTE = Timeframe.M1
