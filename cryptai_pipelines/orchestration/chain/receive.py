@@ -92,7 +92,10 @@ def receive_pages(
 
 def register(cursor: Cursor, series: Series, source: str, origin: str, *, as_primary: bool = False) -> None:
     """Make `source` one of the series' sources. When that changes which source is believed, all bars count as changed."""
-    before = [one.source for one in series_sources.read_sources(cursor, series)]
+    known = series_sources.read_sources(cursor, series)
+    if not as_primary and any((one.source, one.origin) == (source, origin) for one in known):
+        return
+    before = [one.source for one in known]
     series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
     after = [one.source for one in series_sources.read_sources(cursor, series)]
     whole = coverage.read_hull(cursor, series)
