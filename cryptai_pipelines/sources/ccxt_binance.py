@@ -6,7 +6,6 @@ A bar without trades is given flat while the market is open, and is missing wher
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +24,7 @@ from cryptai_pipelines.sources.pagination import Answer, Questions, pages
 from cryptai_pipelines.sources.retry import RetryPolicy
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.sources.timer import Timer
-from cryptai_pipelines.sources.venue import Question, SeriesAtVenue, Venue
+from cryptai_pipelines.sources.venue import Question, SeriesAtVenue, Venue, proven
 from cryptai_pipelines.sources.venue_errors import ErrorRules
 
 NAME = "binance"
@@ -67,7 +66,7 @@ def _pages(client: CcxtClient, series: SeriesAtVenue, within: Interval) -> Itera
 def _page(received: Received, span: Interval) -> Answer:
     columns = kline_columns(received.parsed, span)
     full = len(received.parsed) >= PAGE_ROWS
-    return Answer(columns, full, received.url, hashlib.sha256(received.body).hexdigest(), received.fetched_at_ms)
+    return proven(received, columns, full)
 
 
 def _only_open(received: Received, span: Interval) -> int | None:

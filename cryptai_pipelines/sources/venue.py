@@ -5,15 +5,18 @@ How a venue is called stands in `ccxt_client`, how its answers become a source o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
+from cryptai_pipelines.market.bars import Columns
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Listing, Page
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Endpoint, Parameters, Received, Wire
 from cryptai_pipelines.sources.listing_fields import CurrencyCode, LastPrice
+from cryptai_pipelines.sources.pagination import Answer
 
 T = TypeVar("T")
 
@@ -25,6 +28,11 @@ class Question(Generic[T]):
     endpoint: Endpoint
     parameters: Parameters
     read: Callable[[Received], T]
+
+
+def proven(received: Received, rows: Columns, full: bool) -> Answer:
+    """Wire rows read out of an answer, with the proof of its whole payload."""
+    return Answer(rows, full, received.url, hashlib.sha256(received.body).hexdigest(), received.fetched_at_ms)
 
 
 class SeriesAtVenue(NamedTuple):

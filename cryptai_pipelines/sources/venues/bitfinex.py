@@ -6,7 +6,6 @@ Currencies have codes of their own (`UST` is Tether), and a mistake of the calle
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +19,7 @@ from cryptai_pipelines.sources.errors import Malformed
 from cryptai_pipelines.sources.listing_fields import CurrencyCode, LastPrice, field, number, well_formed
 from cryptai_pipelines.sources.pagination import Answer, Questions, pages
 from cryptai_pipelines.sources.retry import http_date_ms
-from cryptai_pipelines.sources.venue import Question, SeriesAtVenue, Venue
+from cryptai_pipelines.sources.venue import Question, SeriesAtVenue, Venue, proven
 from cryptai_pipelines.sources.venue_errors import ErrorRules
 
 NAME = "bitfinex"
@@ -43,8 +42,7 @@ def _questions(client: CcxtClient, at_venue: SeriesAtVenue) -> Questions:
             rows = candle_columns(received.parsed, _FORM, at_venue.timeframe, span)
             if len(rows["ts"]) > most:
                 raise Malformed(f"{most} candles were asked for, {len(rows['ts'])} came")
-            proof = hashlib.sha256(received.body).hexdigest()
-            return Answer(rows, len(rows["ts"]) == most, received.url, proof, received.fetched_at_ms)
+            return proven(received, rows, len(rows["ts"]) == most)
 
         return client.ask(_CANDLES, {**series, **parameters, "limit": most}, read, at_venue.symbol)
 

@@ -6,7 +6,6 @@ Intervals without trades are given flat. Bitcoin is `XBT` and Dogecoin `XDG` the
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +29,7 @@ from cryptai_pipelines.sources.listing_fields import (
 )
 from cryptai_pipelines.sources.pagination import Answer
 from cryptai_pipelines.sources.tail_pages import tail_pages
-from cryptai_pipelines.sources.venue import Question, SeriesAtVenue, Venue
+from cryptai_pipelines.sources.venue import Question, SeriesAtVenue, Venue, proven
 from cryptai_pipelines.sources.venue_errors import ErrorRules
 
 NAME = "kraken"
@@ -60,8 +59,7 @@ def _answer(received: Received, series: SeriesAtVenue) -> Answer:
     rows = field(received.parsed, "result", series.symbol)
     columns = candle_columns(rows, _FORM, series.timeframe, EVER)
     _check_last(columns, field(received.parsed, "result", "last"))
-    proof = hashlib.sha256(received.body).hexdigest()
-    return Answer(columns, len(columns["ts"]) >= KEPT_BARS, received.url, proof, received.fetched_at_ms)
+    return proven(received, columns, len(columns["ts"]) >= KEPT_BARS)
 
 
 def _check_last(columns: Columns, last: Any) -> None:

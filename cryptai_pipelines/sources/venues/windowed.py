@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.candle_rows import Layout, candle_columns
 from cryptai_pipelines.sources.ccxt_client import CcxtClient, Endpoint, Parameters, Received
 from cryptai_pipelines.sources.pagination import Answer
-from cryptai_pipelines.sources.venue import SeriesAtVenue
+from cryptai_pipelines.sources.venue import SeriesAtVenue, proven
 from cryptai_pipelines.sources.window_pages import Windows, window_pages
 
 
@@ -63,5 +62,4 @@ class Candles:
 def _answer(received: Received, rows: Any, form: Layout, timeframe: Timeframe, within: Interval, page_rows: int) -> Answer:
     """Rows of an answer as wire columns, with the proof of the whole payload."""
     columns = candle_columns(rows, form, timeframe, within)
-    full = len(columns["ts"]) >= page_rows
-    return Answer(columns, full, received.url, hashlib.sha256(received.body).hexdigest(), received.fetched_at_ms)
+    return proven(received, columns, len(columns["ts"]) >= page_rows)
