@@ -11,7 +11,6 @@ The peers are those of `bench_ingest`. The last row is reading alone, beside a l
 from __future__ import annotations
 
 import io
-import math
 import tempfile
 import time
 import urllib.request
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.bench_ingest import SERIES, WARM_UP, Ingested, copied, peak_memory_mb, prepared
+from benchmarks.bench_ingest import SERIES, WARM_UP, Ingested, copied, memory_row, peak_memory_mb, prepared, row
 from benchmarks.servers import administer, embedded_server, fresh_database
 from benchmarks.venue_process import random_walk, record, venue_process
 from cryptai_pipelines.market.bars import index_ms
@@ -73,21 +72,11 @@ def _rows(
     peak, total = max(one.peak_mb for one in ours), sum(best.seconds.values())
     name = f"archive backfill of {count:,} 1m bars"
     return [
-        _row(f"{name} ({parts}) / two COPYs into the same tables", total, min(plain), f"<= {GOAL:g}"),
-        _row("  the same / two COPYs into tables without index or constraint", total, min(bare), ""),
-        {
-            "name": f"{name}, peak memory of the process, MB",
-            "ours_s": peak,
-            "peer_s": math.nan,
-            "ratio": peak / MEMORY_GOAL_MB,
-            "goal": f"< {MEMORY_GOAL_MB} MB",
-        },
-        _row("  downloading, verifying and parsing its files / urllib, pandas.read_csv, no check", reading, min(loops), ""),
+        row(f"{name} ({parts}) / two COPYs into the same tables", total, min(plain), f"<= {GOAL:g}"),
+        row("  the same / two COPYs into tables without index or constraint", total, min(bare), ""),
+        memory_row(name, peak, MEMORY_GOAL_MB),
+        row("  downloading, verifying and parsing its files / urllib, pandas.read_csv, no check", reading, min(loops), ""),
     ]
-
-
-def _row(name: str, ours_s: float, peer_s: float, goal: str) -> dict[str, object]:
-    return {"name": name, "ours_s": ours_s, "peer_s": peer_s, "ratio": ours_s / peer_s, "goal": goal}
 
 
 def fill_in_own_process(database_url: str, archive_url: str, home: Path, within: Interval, now_ms: int) -> Ingested:
