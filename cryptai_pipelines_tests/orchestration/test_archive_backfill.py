@@ -91,6 +91,23 @@ def test_a_file_that_is_not_believed_is_a_gap_that_the_venue_closes(database: Da
     assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
 
 
+def test_a_first_file_that_is_not_believed_is_a_gap_like_any_other(database: Database, recorded, tmp_path: Path) -> None:
+    """The venue lists the symbol from a bar on that the archive does not give: the series begins with that bar all the same."""
+
+    def spoil(path: str, query: str, number: int) -> Fault | None:
+        return Fault(body=b"0" * 64 + b"  x.zip\n") if path.endswith("2021-01.zip.CHECKSUM") else None
+
+    with running(recorded, faults=spoil) as url:
+        assert sync(database, url, tmp_path, url).error is None
+        january = 31 * 24
+        assert quality_log.count_missing(database, SERIES)[1] == january + len([h for h in HOLES if h >= january])
+        settings = settings_for(url, tmp_path, archive_url=url)
+        doors = open_doors(settings, database, open_venue(settings), FixedClock(NOW))(SERIES)
+        with holding(database, "binance", settings, "test")(SERIES) as lease:
+            close_holes(database, lease, doors, "none", NOW, run_id="test")
+    assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
+
+
 def test_an_archive_that_is_out_of_reach_leaves_all_to_the_venue(database: Database, recorded, tmp_path: Path) -> None:
     with running(recorded) as url:
         assert sync(database, url, tmp_path, "http://127.0.0.1:9").error is None

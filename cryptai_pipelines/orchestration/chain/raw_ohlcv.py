@@ -177,12 +177,24 @@ def _read_archive(
         asked = Interval(first, part.end_ms)
         try:
             _refuse_other_kind(archive, simulated)
+            if read is None:
+                _begin_archive(database, lease, archive.name, first)
             pages = archive.bars(series.symbol, series.timeframe, *asked)
             receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
         except SourceError as error:
             logger.warning("%s: going on without the archive: %s", series, error)
         read = coverage.read_coverage(database, archive.name, series).covered
     return part if read is None else Interval(max(part.start_ms, read.end_ms), part.end_ms)
+
+
+def _begin_archive(database: Database, lease: SeriesLease, source: str, first_ms: int) -> None:
+    """Let what the archive settles begin with the venue's first bar: when its first files are absent or not believed, what they
+    should hold is a gap for others to close, and not the time before the series."""
+    start = lease.series.timeframe.floor(first_ms)
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        register(cursor, lease.series, source, "archive")
+        coverage.extend_coverage(cursor, source, lease.series, Interval(start, start), start)
 
 
 def _refuse_other_kind(archive: Archive, simulated: bool) -> None:
