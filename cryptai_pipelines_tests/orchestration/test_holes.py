@@ -13,13 +13,15 @@ import pytest
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.orchestration.chain import validated_bars
 from cryptai_pipelines.orchestration.chain.bar_history import read_bars
 from cryptai_pipelines.orchestration.chain.holes import Closed, Door, close_holes
+from cryptai_pipelines.orchestration.chain.receive import receive_pages
 from cryptai_pipelines.orchestration.chain.steps import chain_steps, data_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.sources.errors import Transient
-from cryptai_pipelines.storage import gap_fills, market_data, quality_log, series_sources
+from cryptai_pipelines.storage import coverage, gap_fills, market_data, quality_log, series_sources
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
@@ -251,3 +253,29 @@ def test_bars_are_read_as_they_were_known(database: Database, tmp_path: Path) ->
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({"source": str, "origin": str})
+
+
+def test_asking_for_gaps_settles_nothing_in_between(world: tuple) -> None:
+    """What lies between two gaps was never asked of the sources that were asked for the gaps."""
+    database, settings = world
+    close(database, settings, door("kraken", "secondary", HOLES))
+    assert market_data.count_filled(database, SERIES) == 0
+    assert coverage.read_coverage(database, "kraken", SERIES).covered is None
+    assert coverage.read_coverage(database, "binance", SERIES).covered.end_ms == START + BARS * HOUR
+
+
+def test_a_gap_of_a_file_is_no_beginning_of_the_venue(database: Database, tmp_path: Path) -> None:
+    """A file comes first, its hole is closed by the venue, and then the venue is read for the first time: all of it."""
+    with venue_with(walk_bars(31, set()), tmp_path, FixedClock(NOW)) as url:
+        settings = settings_for(url, tmp_path)
+        rows = wire_rows(walk_bars(31, HOLES), Interval(START + 50 * HOUR, START + 200 * HOUR))
+        asked = Interval(START + 50 * HOUR, START + 200 * HOUR)
+        with holding(database, "binance", settings, "test")(SERIES) as lease:
+            with database.transaction() as cursor:
+                series_sources.register_source(cursor, SERIES, "binance", "rest")
+            receive_pages(database, lease, "file:x", "csv", [Page(rows, asked, "x.csv", "0" * 64, NOW)], run_id="test")
+            validated_bars.bring_up_to_date(database, lease)
+        close(database, settings, door("binance", "rest", HOLES))
+        assert quality_log.count_missing(database, SERIES) == (0, 0)
+        bring(database, settings)
+        assert len(market_data.read(database, SERIES)) == BARS

@@ -62,13 +62,14 @@ def receive_pages(
     run_id: str,
     asked: Interval | None = None,
     as_primary: bool = False,
+    settles: bool = True,
     on_progress: OnProgress = ignore_progress,
 ) -> Received:
     """Append `pages` of `source` to the leased series, a few pages a transaction, under a sync of its own in the log.
 
     `origin`: what bars of this source are marked with (`rest`, `archive`, `csv`, `udf`, `secondary`, `resampled`). `asked`: the
-    whole of what the pages are about, for progress. `as_primary`: from now on this source is believed before all others.
-    Raises what `pages` raises: what was committed stays, and the log says PARTIAL, or FAILED when nothing was received.
+    whole of what the pages are about, for progress. `as_primary`: from now on this source is believed before all others. Unless it
+    `settles`, coverage stays as it is: pages about single gaps say nothing of what lies between these. Raises what `pages` raises: what was committed stays, and the log says PARTIAL, or FAILED when nothing was received.
     """
     received = Received()
     with database.transaction() as cursor:
@@ -77,7 +78,7 @@ def receive_pages(
     sync_id = sync_log.start_sync(database, lease, run_id, source)
     status, error = "FAILED", "interrupted"
     try:
-        store_pages(database, lease, source, sync_id, pages, received, asked, on_progress)
+        store_pages(database, lease, source, sync_id, pages, received, asked, on_progress, settles=settles)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
         status, error = failed_status(received, failure), str(failure)
@@ -112,11 +113,13 @@ def store_pages(
     received: Received,
     asked: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
+    *,
+    settles: bool = True,
 ) -> None:
     """Append `pages`, `PAGES_PER_COMMIT` or `ROWS_PER_COMMIT` a transaction, adding what was stored to `received` as it is
     committed."""
     for batch in batches(pages, PAGES_PER_COMMIT, lambda page: row_count(page.rows), ROWS_PER_COMMIT):
-        _store(database, lease, source, sync_id, batch, received)
+        _store(database, lease, source, sync_id, batch, received, settles)
         if asked is not None:
             # A whole history is asked for from 1970 on; progress counts from the first bar there is.
             start = asked.start_ms if received.first_ts is None else max(asked.start_ms, received.first_ts)
@@ -125,7 +128,13 @@ def store_pages(
 
 
 def _store(
-    database: Database, lease: SeriesLease, source: str, sync_id: int, pages: Sequence[Page], received: Received
+    database: Database,
+    lease: SeriesLease,
+    source: str,
+    sync_id: int,
+    pages: Sequence[Page],
+    received: Received,
+    settles: bool,
 ) -> None:
     rows = concat_columns([page.rows for page in pages])
     counts = [row_count(page.rows) for page in pages]
@@ -140,7 +149,8 @@ def _store(
         change = raw.append(cursor, source, lease.series, rows, np.repeat(fetch_ids, counts), known_at)
         _count_rows(cursor, lease.series, change)
         record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id, change)
-        _extend_coverage(cursor, lease.series, source, received, rows["ts"])
+        if settles:
+            _extend_coverage(cursor, lease.series, source, received, rows["ts"])
     received.pages += len(pages)
     received.fetched += len(rows["ts"])
     received.change += change
