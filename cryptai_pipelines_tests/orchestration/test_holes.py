@@ -279,3 +279,32 @@ def test_a_gap_of_a_file_is_no_beginning_of_the_venue(database: Database, tmp_pa
         assert quality_log.count_missing(database, SERIES) == (0, 0)
         bring(database, settings)
         assert len(market_data.read(database, SERIES)) == BARS
+
+
+def test_what_was_decided_at_a_time_is_not_forgotten(database: Database, tmp_path: Path) -> None:
+    """A decision that grows, or is taken back, was another one before: reading as of then shows that."""
+    with venue_with(walk_bars(31, HOLES), tmp_path, FixedClock(NOW)) as url:
+        settings = settings_for(url, tmp_path)
+        bring(database, settings, clock=FixedClock(NOW))
+    close(database, settings, now_ms=NOW + HOUR)
+    before = market_data.read(database, SERIES)
+    restated = walk_bars(31, HOLES)
+    restated.loc[104, "low"] = restated.loc[104, "high"] * 2
+    with venue_with(restated, tmp_path / "restated", FixedClock(NOW + 2 * HOUR)) as url:
+        again = settings_for(url, tmp_path)
+        window = Interval(START + 104 * HOUR, START + 105 * HOUR)
+        ours = FixedClock(NOW + 2 * HOUR)
+        steps = data_steps(database, open_venue(again, ours), again, "test", window)
+        for result in walk([SERIES], steps, holding(database, "binance", again, "test"), 1):
+            assert result.error is None
+    close(database, settings, now_ms=NOW + 3 * HOUR)
+    grown = market_data.read(database, SERIES)
+    assert grown["is_filled"].sum() == len(HOLES) + 1
+    close(database, settings, policy="none", now_ms=NOW + 5 * HOUR)
+    for at_ms, expected in (
+        (NOW + HOUR, before),
+        (NOW + 4 * HOUR, grown),
+        (NOW + 6 * HOUR, market_data.read(database, SERIES)),
+    ):
+        found = pd.concat(list(read_bars(database, SERIES, None, at_ms)))
+        pd.testing.assert_frame_equal(plain(found), plain(expected))

@@ -68,8 +68,9 @@ def receive_pages(
     """Append `pages` of `source` to the leased series, a few pages a transaction, under a sync of its own in the log.
 
     `origin`: what bars of this source are marked with (`rest`, `archive`, `csv`, `udf`, `secondary`, `resampled`). `asked`: the
-    whole of what the pages are about, for progress. `as_primary`: from now on this source is believed before all others. Unless it
-    `settles`, coverage stays as it is: pages about single gaps say nothing of what lies between these. Raises what `pages` raises: what was committed stays, and the log says PARTIAL, or FAILED when nothing was received.
+    whole of what the pages are about, for progress. `as_primary`: from now on this source is believed before all others.
+    Unless it `settles`, coverage stays as it is: pages about single gaps say nothing of what lies between these.
+    Raises what `pages` raises: what was committed stays, and the log says PARTIAL, or FAILED when nothing was received.
     """
     received = Received()
     with database.transaction() as cursor:
