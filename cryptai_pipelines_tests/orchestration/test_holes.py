@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cryptai_pipelines.market.clock import FixedClock
+from cryptai_pipelines.market.clock import FixedClock, SystemClock
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.orchestration.chain import validated_bars
@@ -308,3 +308,26 @@ def test_what_was_decided_at_a_time_is_not_forgotten(database: Database, tmp_pat
     ):
         found = pd.concat(list(read_bars(database, SERIES, None, at_ms)))
         pd.testing.assert_frame_equal(plain(found), plain(expected))
+
+
+def test_a_filled_bar_follows_a_close_beyond_a_bar_that_is_gone(world: tuple, tmp_path: Path) -> None:
+    """Bar 99 went bad and nobody has decided on it yet: the bars filled after it carry the close of bar 98, whatever that
+    becomes, in the store and when it is read as of now."""
+    database, settings = world
+    close(database, settings)
+    restated = walk_bars(31, HOLES)
+    restated.loc[99, "low"] = restated.loc[99, "high"] * 2
+    for version, at in enumerate((99, 98)):
+        if at == 98:
+            restated.loc[98, "close"] = restated.loc[98, "low"]
+        with venue_with(restated, tmp_path / str(version), FixedClock(NOW)) as url:
+            again = settings_for(url, tmp_path)
+            window = Interval(START + at * HOUR, START + (at + 1) * HOUR)
+            steps = data_steps(database, open_venue(again), again, "test", window)
+            for result in walk([SERIES], steps, holding(database, "binance", again, "test"), 1):
+                assert result.error is None
+    bars = market_data.read(database, SERIES, START + 98 * HOUR, START + 104 * HOUR)
+    assert (bars["close"] == restated.loc[98, "low"]).all() and len(bars) == 5
+    part = Interval(START + 101 * HOUR, START + 105 * HOUR)
+    found = pd.concat(list(read_bars(database, SERIES, part, SystemClock().now_ms() + HOUR)))
+    pd.testing.assert_frame_equal(plain(found), plain(market_data.read(database, SERIES, *part)))
