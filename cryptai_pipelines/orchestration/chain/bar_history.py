@@ -32,9 +32,11 @@ def read_bars(
     Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
     was believed, and its rank among the others, is that of now.
     """
-    hull = coverage.read_hull(database, series)
-    if hull is None:
+    hull, first = coverage.read_hull(database, series), coverage.read_first_bar(database, series)
+    if hull is None or first is None:
         return
+    # A whole history is asked for, and so covered, from 1970 on.
+    hull = Interval(max(hull.start_ms, series.timeframe.floor(first)), hull.end_ms)
     span = hull if within is None else Interval(max(within.start_ms, hull.start_ms), min(within.end_ms, hull.end_ms))
     if known_at_ms is None:
         for block in blocks(*span, series.timeframe):

@@ -108,7 +108,7 @@ def bring_up_to_date(
         _refuse_mixing(database, source.name, series, now)
         with database.transaction() as cursor:
             check_lease(cursor, lease)
-            register(cursor, series, source.name, source.origin(series.timeframe))
+            register(cursor, lease, source.name, source.origin(series.timeframe))
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
             part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
@@ -193,7 +193,7 @@ def _begin_archive(database: Database, lease: SeriesLease, source: str, first_ms
     start = lease.series.timeframe.floor(first_ms)
     with database.transaction() as cursor:
         check_lease(cursor, lease)
-        register(cursor, lease.series, source, "archive")
+        register(cursor, lease, source, "archive")
         coverage.extend_coverage(cursor, source, lease.series, Interval(start, start), start)
 
 
