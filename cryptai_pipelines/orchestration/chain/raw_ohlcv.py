@@ -111,6 +111,8 @@ def bring_up_to_date(
             register(cursor, lease, source.name, source.origin(series.timeframe))
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
+            if window is None:
+                part = _from_archive_on(database, archive.name, series, part)
             part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
         _fetch(database, source, lease, sync_id, part, received, on_progress)
         status, error = "COMPLETED", None
@@ -170,11 +172,14 @@ def _read_archive(
     """Read `archive` as far as it reaches into `part`; what is left to ask the venue for. An archive that fails is left where
     it is: the venue has the bars, too."""
     series = lease.series
+    first = _first_open(source, series, part)
+    if first is None:
+        return part
     read = coverage.read_coverage(database, archive.name, series).covered
-    start = part.start_ms if read is None else max(part.start_ms, read.end_ms)
-    first = _first_open(source, series, Interval(start, part.end_ms))
-    if first is not None and (part.end_ms - first) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
-        asked = Interval(first, part.end_ms)
+    # What was read of another time, before or after, is nothing to go on from.
+    goes_on = read is not None and read.start_ms <= first <= read.end_ms
+    asked = Interval(read.end_ms if goes_on and read is not None else first, part.end_ms)
+    if (asked.end_ms - asked.start_ms) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
         try:
             _refuse_other_kind(archive, simulated)
             if read is None:
@@ -183,8 +188,18 @@ def _read_archive(
             receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
         except SourceError as error:
             logger.warning("%s: going on without the archive: %s", series, error)
-        read = coverage.read_coverage(database, archive.name, series).covered
-    return part if read is None else Interval(max(part.start_ms, read.end_ms), part.end_ms)
+            if read is not None and not goes_on:
+                return part
+    read = coverage.read_coverage(database, archive.name, series).covered
+    if read is None or not read.start_ms <= first <= read.end_ms:
+        return part
+    return Interval(max(part.start_ms, read.end_ms), part.end_ms)
+
+
+def _from_archive_on(database: Database, archive: str, series: Series, part: Interval) -> Interval:
+    """`part` without what lies before anything that the archive gave: a series that a window began grows at its end only."""
+    read = coverage.read_coverage(database, archive, series).covered
+    return part if read is None else Interval(max(part.start_ms, read.start_ms), part.end_ms)
 
 
 def _begin_archive(database: Database, lease: SeriesLease, source: str, first_ms: int) -> None:
