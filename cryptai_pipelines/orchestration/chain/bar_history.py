@@ -32,7 +32,7 @@ def read_bars(
     Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
     was believed, and its rank among the others, is that of now.
     """
-    hull, first = coverage.read_hull(database, series), coverage.read_first_bar(database, series)
+    hull, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
     if hull is None or first is None:
         return
     # A whole history is asked for, and so covered, from 1970 on.
@@ -63,7 +63,7 @@ def _close_before(
     database: Database, series: Series, sources: list[SeriesSource], before_ms: int, known_at_ms: int
 ) -> float | None:
     """The close of the last bar before `before_ms` that was known, however far back that is."""
-    first, length = coverage.read_first_bar(database, series), _FIRST_LOOK * series.timeframe.ms
+    first, length = coverage.read_first_and_last(database, series)[0], _FIRST_LOOK * series.timeframe.ms
     while first is not None and before_ms > first:
         start = before_ms - length
         composed = _composed(database, series, sources, Interval(start, before_ms), known_at_ms)
