@@ -53,3 +53,9 @@ def asked_spans(db: Database, source: str, series: Series) -> list[Interval]:
         (source, series.symbol, series.timeframe.code),
     )
     return merged(Interval(to_ms(start), to_ms(end)) for start, end in rows)  # type: ignore[arg-type]
+
+
+def stored_hashes(db: Database, source: str, series: Series) -> set[str]:
+    """The SHA-256 of every payload of `source` whose bars were stored."""
+    statement = "SELECT DISTINCT sha256 FROM fetch_log WHERE source = %s AND symbol = %s AND timeframe = %s"
+    return {sha256 for (sha256,) in db.rows(statement, (source, series.symbol, series.timeframe.code))}
