@@ -98,7 +98,8 @@ def register(cursor: Cursor, lease: SeriesLease, source: str, origin: str, *, as
     before = [one.source for one in series_sources.read_sources(cursor, series)]
     own = series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
     name = series_sources.lease_name(cursor, series, otherwise=lease.source)
-    if name != lease.source:
+    # Whoever brings the very first bars is the first source by this, under the name that was given to the lease.
+    if name not in (lease.source, source):
         raise LeaseLost(f"{series}: {name} has come to be its first source meanwhile; nothing of {source} was written")
     after = [one.source for one in series_sources.read_sources(cursor, series)]
     whole = coverage.read_hull(cursor, series)
