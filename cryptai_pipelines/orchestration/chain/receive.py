@@ -22,7 +22,6 @@ from cryptai_pipelines.storage import coverage, fetch_log, raw, series_sources, 
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.leases import LeaseLost, SeriesLease, check_lease
-from cryptai_pipelines.storage.series_sources import SeriesSource
 
 RAW = "raw_ohlcv"
 ROWS_PER_COMMIT = 25_000
@@ -91,21 +90,22 @@ def receive_pages(
     return received
 
 
-def register(cursor: Cursor, lease: SeriesLease, source: str, origin: str, *, as_primary: bool = False) -> SeriesSource:
-    """Make `source` one of the series' sources and return it. When that changes which source is believed, all bars count as
-    changed. `LeaseLost` when others have begun to write the series since, under another name than that of `lease`."""
+def register(cursor: Cursor, lease: SeriesLease, source: str, origin: str, *, as_primary: bool = False) -> None:
+    """Make `source` one of the series' sources. When that changes which source is believed, all bars count as changed.
+    `LeaseLost` when others have begun to write the series since, under another name than that of `lease`."""
     series = lease.series
-    before = [one.source for one in series_sources.read_sources(cursor, series)]
-    own = series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
+    known = series_sources.read_sources(cursor, series)
+    if as_primary or all((one.source, one.origin) != (source, origin) for one in known):
+        series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
     name = series_sources.lease_name(cursor, series, otherwise=lease.source)
     # Whoever brings the very first bars is the first source by this, under the name that was given to the lease.
     if name not in (lease.source, source):
         raise LeaseLost(f"{series}: {name} has come to be its first source meanwhile; nothing of {source} was written")
+    before = [one.source for one in known]
     after = [one.source for one in series_sources.read_sources(cursor, series)]
     whole = coverage.read_hull(cursor, series)
     if after[: len(before)] != before and whole is not None:
         state.record_change(cursor, RAW, series, Change(0, 1, whole.start_ms, whole.end_ms))
-    return own
 
 
 def failed_status(received: Received, failure: Exception) -> str:
