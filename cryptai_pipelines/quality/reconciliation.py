@@ -105,14 +105,14 @@ def compare(
     timeframe: Timeframe,
     rule: Rule,
     within: Interval,
-    settled_source: Interval | None = None,
-    settled_other: Interval | None = None,
+    settled_source: Sequence[Interval] | None = None,
+    settled_other: Sequence[Interval] | None = None,
 ) -> Comparison:
     """Hold the bars of two sides in `within` against each other.
 
     `source`, `other`: `ts` (int64 epoch ms, any order, repetitions allowed) and `rule.columns` with `volume`, float64.
-    `settled_source`, `settled_other`: where a side is known to hold all that it has; a bar that only the other side has counts
-    as a finding only there. None: everywhere in `within`.
+    `settled_source`, `settled_other`: the times in which a side is known to hold all that it has, apart; a bar that only
+    the other side has counts as a finding only there. None: everywhere in `within`.
     """
     mine, theirs = _side(source, timeframe, within), _side(other, timeframe, within)
     common, at_mine, at_theirs = np.intersect1d(mine.ts, theirs.ts, assume_unique=True, return_indices=True)
@@ -120,8 +120,8 @@ def compare(
     differences = {name: _relative(left[name], right[name]) for name in rule.compared}
     kind = _classed(differences, rule)
     found = kind != ""
-    only_mine = _lacking(mine.ts, theirs.ts, settled_other or within)
-    only_theirs = _lacking(theirs.ts, mine.ts, settled_source or within)
+    only_mine = _lacking(mine.ts, theirs.ts, [within] if settled_other is None else settled_other)
+    only_theirs = _lacking(theirs.ts, mine.ts, [within] if settled_source is None else settled_source)
     others = (
         (only_mine, ONLY_SOURCE),
         (only_theirs, ONLY_OTHER),
@@ -161,9 +161,11 @@ def _rows(rows: Columns, at: np.ndarray) -> Columns:
     return {name: values[at] for name, values in rows.items()}
 
 
-def _lacking(having: np.ndarray, lacking: np.ndarray, settled: Interval) -> np.ndarray:
-    opens = having[(having >= settled.start_ms) & (having < settled.end_ms)]
-    return np.setdiff1d(opens, lacking, assume_unique=True)
+def _lacking(having: np.ndarray, lacking: np.ndarray, settled: Sequence[Interval]) -> np.ndarray:
+    inside = np.zeros(len(having), dtype=bool)
+    for start, end in settled:
+        inside |= (having >= start) & (having < end)
+    return np.setdiff1d(having[inside], lacking, assume_unique=True)
 
 
 def _relative(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from cryptai_pipelines.market.bars import row_count
+from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage.database import Cursor
-from cryptai_pipelines.storage.times import to_datetime
+from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.times import to_datetime, to_ms
 
 
 def log_fetch(cursor: Cursor, sync_id: int | None, source: str, series: Series, page: Page) -> int:
@@ -43,3 +44,18 @@ def log_fetches(cursor: Cursor, sync_id: int | None, source: str, series: Series
         ),
     )
     return np.array(sorted(identity for (identity,) in cursor.fetchall()), dtype="int64")
+
+
+def asked_spans(db: Database, source: str, series: Series) -> list[Interval]:
+    """The times that the pages of `source` were about, ascending and apart."""
+    rows = db.rows(
+        "SELECT DISTINCT asked_from, asked_until FROM fetch_log WHERE source = %s AND symbol = %s AND timeframe = %s",
+        (source, series.symbol, series.timeframe.code),
+    )
+    return merged(Interval(to_ms(start), to_ms(end)) for start, end in rows)  # type: ignore[arg-type]
+
+
+def stored_hashes(db: Database, source: str, series: Series) -> set[str]:
+    """The SHA-256 of every payload of `source` whose bars were stored."""
+    statement = "SELECT DISTINCT sha256 FROM fetch_log WHERE source = %s AND symbol = %s AND timeframe = %s"
+    return {sha256 for (sha256,) in db.rows(statement, (source, series.symbol, series.timeframe.code))}

@@ -116,6 +116,15 @@ def window_start(db: Database, series: Series, before_ms: int, bars: int, *, fil
     return before_ms if start is None else start
 
 
+def next_given(db: Database, series: Series, from_ms: int) -> int | None:
+    """Open time (epoch ms) of the first bar at or after `from_ms` that a source has given; None when there is none."""
+    rows = db.rows(
+        "SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts >= %s AND NOT is_filled ORDER BY ts LIMIT 1",
+        (*_keys(series).values(), to_datetime(from_ms)),
+    )
+    return to_ms(rows[0][0]) if rows else None
+
+
 def window_end(source: Cursor | Database, series: Series, from_ms: int, bars: int) -> int | None:
     """Open time (epoch ms) of the `bars`-th existing bar (1 for the first) at or after `from_ms`; None when there are fewer."""
     statement = "SELECT ts FROM market_data WHERE symbol = %s AND timeframe = %s AND ts >= %s ORDER BY ts OFFSET %s LIMIT 1"

@@ -10,6 +10,7 @@ from psycopg2 import sql
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage.database import Cursor, Database, rows_of
+from cryptai_pipelines.storage.merge_rows import lock_key
 
 PRIMARY_RANK = 0
 
@@ -30,9 +31,17 @@ def read_sources(source: Cursor | Database, series: Series) -> list[SeriesSource
 
 
 def primary_source(database: Database, series: Series, otherwise: str) -> str:
-    """The source of rank 0, under whose name a series is leased; `otherwise` while it has none."""
+    """The source of rank 0; `otherwise` while the series has none."""
     known = read_sources(database, series)
     return known[0].source if known and known[0].rank == PRIMARY_RANK else otherwise
+
+
+def lease_name(source: Cursor | Database, series: Series, otherwise: str) -> str:
+    """The name under which every writer leases a series, whatever source it brings bars from: that of the source which the
+    series had first, so that it stays the same when another one becomes the primary. `otherwise` while it has none."""
+    statement = "SELECT source FROM series_sources WHERE symbol = %s AND timeframe = %s ORDER BY added_at, source LIMIT 1"
+    rows = rows_of(source, statement, _keys(series))
+    return rows[0][0] if rows else otherwise
 
 
 def register_source(cursor: Cursor, series: Series, source: str, origin: str, *, as_primary: bool = False) -> SeriesSource:
@@ -42,6 +51,8 @@ def register_source(cursor: Cursor, series: Series, source: str, origin: str, *,
     and the others move back, unless it is rank 0 already. The first source of a series is its primary in any case.
     `CryptaiError` when `source` is known with another origin: its bars are marked already.
     """
+    # Two who are the first at the same time are so one after the other.
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key("series_sources", *_keys(series)),))
     known = read_sources(cursor, series)
     own = next((one for one in known if one.source == source), None)
     if own is not None and own.origin != origin:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cryptai_pipelines.market.clock import FixedClock
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.orchestration.chain import raw_ohlcv
 from cryptai_pipelines.orchestration.chain.holes import close_holes
 from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
@@ -40,10 +41,10 @@ def recorded(tmp_path: Path) -> object:
     return open_recorded(tmp_path, FixedClock(NOW))
 
 
-def sync(database: Database, url: str, home: Path, archive_url: str = "off") -> SeriesResult:
+def sync(database: Database, url: str, home: Path, archive_url: str = "off", window: Interval | None = None) -> SeriesResult:
     settings = settings_for(url, home, archive_url=archive_url)
     archive = open_archive(settings, database, FixedClock(NOW))
-    steps = data_steps(database, open_venue(settings), settings, "test", archive=archive)
+    steps = data_steps(database, open_venue(settings), settings, "test", window, archive=archive)
     [result] = walk([SERIES], steps, holding(database, "binance", settings, "test"), 1)
     return result
 
@@ -89,6 +90,45 @@ def test_a_file_that_is_not_believed_is_a_gap_that_the_venue_closes(database: Da
     assert closed.closed_by == {"binance": 28 * 24 - len([h for h in HOLES if h >= 31 * 24])}
     assert quality_log.count_missing(database, SERIES)[1] == len(HOLES)
     assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
+
+
+def test_a_first_file_that_is_not_believed_is_a_gap_like_any_other(database: Database, recorded, tmp_path: Path) -> None:
+    """The venue lists the symbol from a bar on that the archive does not give: the series begins with that bar all the same."""
+
+    def spoil(path: str, query: str, number: int) -> Fault | None:
+        return Fault(body=b"0" * 64 + b"  x.zip\n") if path.endswith("2021-01.zip.CHECKSUM") else None
+
+    with running(recorded, faults=spoil) as url:
+        assert sync(database, url, tmp_path, url).error is None
+        january = 31 * 24
+        assert quality_log.count_missing(database, SERIES)[1] == january + len([h for h in HOLES if h >= january])
+        settings = settings_for(url, tmp_path, archive_url=url)
+        doors = open_doors(settings, database, open_venue(settings), FixedClock(NOW))(SERIES)
+        with holding(database, "binance", settings, "test")(SERIES) as lease:
+            close_holes(database, lease, doors, "none", NOW, run_id="test")
+    assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
+
+
+def test_a_window_before_what_the_archive_gave_is_read_too(database: Database, recorded, tmp_path: Path) -> None:
+    """Both windows lie in published files, so that all bars of the first one are the archive's and none are the venue's."""
+    later = Interval(START + 700 * HOUR, START + 1_250 * HOUR)
+    earlier = Interval(START, START + 600 * HOUR)
+    with running(recorded) as url:
+        for window in (later, earlier):
+            assert sync(database, url, tmp_path, url, window).error is None
+    for window in (later, earlier):
+        holes = [hole for hole in HOLES if window.start_ms <= START + hole * HOUR < window.end_ms]
+        found = market_data.read(database, SERIES, *window)
+        assert len(found) == (window.end_ms - window.start_ms) // HOUR - len(holes)
+
+
+def test_a_series_that_a_window_began_grows_at_its_end_only(database: Database, recorded, tmp_path: Path) -> None:
+    window = Interval(START + 600 * HOUR, START + 1_250 * HOUR)
+    with running(recorded) as url:
+        for asked in (window, None):
+            assert sync(database, url, tmp_path, url, asked).error is None
+    assert market_data.span(database, SERIES) == (window.start_ms, START + (BARS - 1) * HOUR)
+    assert quality_log.count_missing(database, SERIES)[1] == 1
 
 
 def test_an_archive_that_is_out_of_reach_leaves_all_to_the_venue(database: Database, recorded, tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cryptai_pipelines.market.clock import FixedClock
+from cryptai_pipelines.market.clock import FixedClock, SystemClock
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.orchestration.chain import validated_bars
 from cryptai_pipelines.orchestration.chain.bar_history import read_bars
 from cryptai_pipelines.orchestration.chain.holes import Closed, Door, close_holes
+from cryptai_pipelines.orchestration.chain.receive import receive_pages
 from cryptai_pipelines.orchestration.chain.steps import chain_steps, data_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.store import open_venue
@@ -253,3 +255,81 @@ def test_bars_are_read_as_they_were_known(database: Database, tmp_path: Path) ->
 
 def plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({"source": str, "origin": str})
+
+
+def test_asking_for_gaps_settles_nothing_in_between(world: tuple) -> None:
+    """What lies between two gaps was never asked of the sources that were asked for the gaps."""
+    database, settings = world
+    close(database, settings, door("kraken", "secondary", HOLES))
+    assert market_data.count_filled(database, SERIES) == 0
+    assert coverage.read_coverage(database, "kraken", SERIES).covered is None
+    assert coverage.read_coverage(database, "binance", SERIES).covered.end_ms == START + BARS * HOUR
+
+
+def test_a_gap_of_a_file_is_no_beginning_of_the_venue(database: Database, tmp_path: Path) -> None:
+    """A file comes first, its hole is closed by the venue, and then the venue is read for the first time: all of it."""
+    with venue_with(walk_bars(31, set()), tmp_path, FixedClock(NOW)) as url:
+        settings = settings_for(url, tmp_path)
+        rows = wire_rows(walk_bars(31, HOLES), Interval(START + 50 * HOUR, START + 200 * HOUR))
+        asked = Interval(START + 50 * HOUR, START + 200 * HOUR)
+        with holding(database, "binance", settings, "test")(SERIES) as lease:
+            with database.transaction() as cursor:
+                series_sources.register_source(cursor, SERIES, "binance", "rest")
+            receive_pages(database, lease, "file:x", "csv", [Page(rows, asked, "x.csv", "0" * 64, NOW)], run_id="test")
+            validated_bars.bring_up_to_date(database, lease)
+        close(database, settings, door("binance", "rest", HOLES))
+        assert quality_log.count_missing(database, SERIES) == (0, 0)
+        bring(database, settings)
+        assert len(market_data.read(database, SERIES)) == BARS
+
+
+def test_what_was_decided_at_a_time_is_not_forgotten(database: Database, tmp_path: Path) -> None:
+    """A decision that grows, or is taken back, was another one before: reading as of then shows that."""
+    with venue_with(walk_bars(31, HOLES), tmp_path, FixedClock(NOW)) as url:
+        settings = settings_for(url, tmp_path)
+        bring(database, settings, clock=FixedClock(NOW))
+    close(database, settings, now_ms=NOW + HOUR)
+    before = market_data.read(database, SERIES)
+    restated = walk_bars(31, HOLES)
+    restated.loc[104, "low"] = restated.loc[104, "high"] * 2
+    with venue_with(restated, tmp_path / "restated", FixedClock(NOW + 2 * HOUR)) as url:
+        again = settings_for(url, tmp_path)
+        window = Interval(START + 104 * HOUR, START + 105 * HOUR)
+        ours = FixedClock(NOW + 2 * HOUR)
+        steps = data_steps(database, open_venue(again, ours), again, "test", window)
+        for result in walk([SERIES], steps, holding(database, "binance", again, "test"), 1):
+            assert result.error is None
+    close(database, settings, now_ms=NOW + 3 * HOUR)
+    grown = market_data.read(database, SERIES)
+    assert grown["is_filled"].sum() == len(HOLES) + 1
+    close(database, settings, policy="none", now_ms=NOW + 5 * HOUR)
+    for at_ms, expected in (
+        (NOW + HOUR, before),
+        (NOW + 4 * HOUR, grown),
+        (NOW + 6 * HOUR, market_data.read(database, SERIES)),
+    ):
+        found = pd.concat(list(read_bars(database, SERIES, None, at_ms)))
+        pd.testing.assert_frame_equal(plain(found), plain(expected))
+
+
+def test_a_filled_bar_follows_a_close_beyond_a_bar_that_is_gone(world: tuple, tmp_path: Path) -> None:
+    """Bar 99 went bad and nobody has decided on it yet: the bars filled after it carry the close of bar 98, whatever that
+    becomes, in the store and when it is read as of now."""
+    database, settings = world
+    close(database, settings)
+    restated = walk_bars(31, HOLES)
+    restated.loc[99, "low"] = restated.loc[99, "high"] * 2
+    for version, at in enumerate((99, 98)):
+        if at == 98:
+            restated.loc[98, "close"] = restated.loc[98, "low"]
+        with venue_with(restated, tmp_path / str(version), FixedClock(NOW)) as url:
+            again = settings_for(url, tmp_path)
+            window = Interval(START + at * HOUR, START + (at + 1) * HOUR)
+            steps = data_steps(database, open_venue(again), again, "test", window)
+            for result in walk([SERIES], steps, holding(database, "binance", again, "test"), 1):
+                assert result.error is None
+    bars = market_data.read(database, SERIES, START + 98 * HOUR, START + 104 * HOUR)
+    assert (bars["close"] == restated.loc[98, "low"]).all() and len(bars) == 5
+    part = Interval(START + 101 * HOUR, START + 105 * HOUR)
+    found = pd.concat(list(read_bars(database, SERIES, part, SystemClock().now_ms() + HOUR)))
+    pd.testing.assert_frame_equal(plain(found), plain(market_data.read(database, SERIES, *part)))

@@ -15,7 +15,8 @@ from cryptai_pipelines.market.page import Listing
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import raw_ohlcv
-from cryptai_pipelines.orchestration.chain.mend import MendResult, mend
+from cryptai_pipelines.orchestration.chain.mend import MendResult, mend, read_files_again
+from cryptai_pipelines.orchestration.chain.outcome import Progress
 from cryptai_pipelines.orchestration.chain.restatement import read_ledger
 from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import walk
@@ -135,6 +136,26 @@ def test_a_replaced_file_that_cannot_be_had_stays_to_be_read(database: Database,
     with exchange(tmp_path / "after", restated(frame)) as settings:
         (one,) = mended(database, settings).series
     assert (one.reread.replaced, one.reread.pending, one.reread.restated) == ((), (), len(RESTATED))
+
+
+def test_a_kill_between_reading_a_file_and_storing_its_bars_loses_nothing(database: Database, tmp_path: Path) -> None:
+    """A file is on record as loaded when it has been read, a moment before its bars are stored."""
+
+    def killed(progress: Progress) -> None:
+        if progress.done == progress.total:
+            raise KeyboardInterrupt
+
+    frame = walk_bars(17, HOLES)
+    with exchange(tmp_path / "before", frame) as settings:
+        bring(database, settings)
+    with exchange(tmp_path / "after", restated(frame)) as settings:
+        archive = open_archive(settings, database, FixedClock(LATER))
+        with pytest.raises(KeyboardInterrupt), holding(database, "binance", settings, "test")(SERIES) as lease:
+            read_files_again(database, lease, archive, run_id="test", on_progress=killed)
+        assert {file.status for file in read_files(database, SERIES)} == {"loaded"}
+        (one,) = mended(database, settings).series
+        assert (one.reread.restated, one.reread.pending) == (len(RESTATED), ())
+        assert mended(database, settings, now_ms=LATER + HOUR).restated == 0
 
 
 def spoil_checksum(path: str, query: str, number: int) -> Fault | None:

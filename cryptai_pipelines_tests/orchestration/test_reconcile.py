@@ -13,13 +13,16 @@ from cryptai_pipelines.market.bars import Columns, take_rows
 from cryptai_pipelines.market.clock import format_time, parse_time
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import reconcile as chain
+from cryptai_pipelines.orchestration.chain.receive import receive_pages
 from cryptai_pipelines.orchestration.chain.reconcile import reconcile
 from cryptai_pipelines.quality.reconciliation import Rule
-from cryptai_pipelines.storage import coverage, raw, reconciliations, state
+from cryptai_pipelines.storage import coverage, fetch_log, raw, reconciliations, state
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.leases import take_series
 from cryptai_pipelines_tests.quality.samples import good_rows, recorded_rows
 
 SERIES = Series("BTC-USDT", Timeframe.H1)
@@ -40,6 +43,7 @@ def store(database: Database, source: str, rows: Columns, origin: str = "rest", 
         ts = rows["ts"]
         settled = covered or Interval(int(ts.min()), int(ts.max()) + HOUR)
         if settled.start_ms < settled.end_ms:
+            fetch_log.log_fetch(cursor, None, source, SERIES, Page(rows, settled, f"test://{source}", "0" * 64, NOW))
             coverage.extend_coverage(cursor, source, SERIES, settled, int(ts.min()), int(ts.max()))
 
 
@@ -208,3 +212,19 @@ def test_a_number_that_is_none_is_null(database: Database) -> None:
     [bar] = month.details["bars"]
     assert bar["other"]["volume"] is None and bar["difference"]["volume"] is None
     assert pd.Series(bar["difference"]).drop("volume").eq(0).all()
+
+
+def test_what_lies_between_two_files_is_not_lacking(database: Database) -> None:
+    """Two files of one source are a month apart: nobody said that the month between them has no bars."""
+    rows = good_rows(90 * 24)
+    first = take_rows(rows, np.arange(24 * 24))
+    last = take_rows(rows, np.arange(60 * 24, 90 * 24))
+    asked = [Interval(int(part["ts"][0]), int(part["ts"][-1]) + HOUR) for part in (first, last)]
+    with take_series(database, "binance", SERIES, "test", 60.0) as lease:
+        whole = Interval(int(rows["ts"][0]), int(rows["ts"][-1]) + HOUR)
+        receive_pages(database, lease, "binance", "rest", [Page(rows, whole, "x", "0" * 64, NOW)], run_id="test")
+        for part, span in zip((first, last), asked, strict=True):
+            receive_pages(database, lease, "file:x", "csv", [Page(part, span, "x", "0" * 64, NOW)], run_id="test")
+    found = reconcile(database, SERIES)
+    assert sum(month.compared for month in found.months) == 54 * 24
+    assert sum(month.only_source for month in found.months) == 0

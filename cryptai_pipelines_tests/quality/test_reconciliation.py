@@ -229,7 +229,7 @@ def test_a_bar_is_lacking_only_where_the_side_is_settled() -> None:
     other = take_rows(source, np.arange(10, 20))
     ts = source["ts"]
     settled = Interval(int(ts[8]), int(ts[22]))
-    result = compare(source, other, H1, SAME_VENUE, span_of(source), settled_other=settled)
+    result = compare(source, other, H1, SAME_VENUE, span_of(source), settled_other=[settled])
     assert found(result) == [(int(ts[at]), ONLY_SOURCE) for at in (8, 9, 20, 21)]
 
 

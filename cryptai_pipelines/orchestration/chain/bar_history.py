@@ -19,6 +19,8 @@ from cryptai_pipelines.storage import coverage, gap_fills, market_data, raw, ser
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.series_sources import SeriesSource
 
+# How many bar lengths are looked back over for a close, at first and at most.
+_FIRST_LOOK, _LONGEST_LOOK = 500, 64_000
 _COLUMNS = (*BAR_COLUMNS, "is_filled", "source", "origin")
 
 
@@ -30,9 +32,11 @@ def read_bars(
     Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
     was believed, and its rank among the others, is that of now.
     """
-    hull = coverage.read_hull(database, series)
-    if hull is None:
+    hull, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
+    if hull is None or first is None:
         return
+    # A whole history is asked for, and so covered, from 1970 on.
+    hull = Interval(max(hull.start_ms, series.timeframe.floor(first)), hull.end_ms)
     span = hull if within is None else Interval(max(within.start_ms, hull.start_ms), min(within.end_ms, hull.end_ms))
     if known_at_ms is None:
         for block in blocks(*span, series.timeframe):
@@ -44,16 +48,29 @@ def read_bars(
 def _as_known(database: Database, series: Series, span: Interval, known_at_ms: int) -> Iterator[pd.DataFrame]:
     sources = series_sources.read_sources(database, series)
     fills = gap_fills.read_fills(database, series, known_at_ms)
-    # A gap at the start carries the close of a bar before it, however far back that is.
-    start = min([span.start_ms, *(gap.start_ms - series.timeframe.ms for gap in fills if gap.end_ms > span.start_ms)])
-    close: float | None = None
-    for block in blocks(start, span.end_ms, series.timeframe):
+    filled = any(gap.start_ms < span.end_ms and gap.end_ms > span.start_ms for gap in fills)
+    close = _close_before(database, series, sources, span.start_ms, known_at_ms) if filled else None
+    for block in blocks(*span, series.timeframe):
         composed = _composed(database, series, sources, block, known_at_ms)
         missing = missing_within(composed.opens, series.timeframe, fills, block)
         frame = _frame(composed, carry_forward(composed.bars, missing, close), sources)
         if len(composed.opens):
             close = float(composed.bars["close"][-1])
-        yield frame[frame.index >= pd.Timestamp(span.start_ms, unit="ms", tz="UTC")]
+        yield frame
+
+
+def _close_before(
+    database: Database, series: Series, sources: list[SeriesSource], before_ms: int, known_at_ms: int
+) -> float | None:
+    """The close of the last bar before `before_ms` that was known, however far back that is."""
+    first, length = coverage.read_first_and_last(database, series)[0], _FIRST_LOOK * series.timeframe.ms
+    while first is not None and before_ms > first:
+        start = before_ms - length
+        composed = _composed(database, series, sources, Interval(start, before_ms), known_at_ms)
+        if len(composed.opens):
+            return float(composed.bars["close"][-1])
+        before_ms, length = start, min(2 * length, _LONGEST_LOOK * series.timeframe.ms)
+    return None
 
 
 def _composed(database: Database, series: Series, sources: list[SeriesSource], block: Interval, known_at_ms: int) -> Composed:

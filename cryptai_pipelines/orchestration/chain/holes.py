@@ -143,7 +143,7 @@ def _fill(database: Database, lease: SeriesLease, policy: str, now_ms: int) -> i
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         if policy == NO_FILL:
-            changed = gap_fills.withdraw_fills(cursor, series)
+            changed = gap_fills.withdraw_fills(cursor, series, now_ms)
         else:
             changed = None
             for gap in _fillable(database, series):

@@ -67,7 +67,7 @@ def _give_primary(database: Database, lease: SeriesLease, source: str, origin: s
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         if not read_sources(cursor, lease.series):
-            register(cursor, lease.series, source, origin)
+            register(cursor, lease, source, origin)
 
 
 def file_source(name: str | None, file_name: str) -> str:

@@ -5,7 +5,7 @@ done is up to the schedule and the command line."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptai_pipelines.market.archive_file import ArchiveFile
@@ -21,7 +21,7 @@ from cryptai_pipelines.orchestration.chain.walk import SeriesResult, Step, walk
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.binance_archive import BinanceArchive, check_restated
 from cryptai_pipelines.sources.errors import SourceError
-from cryptai_pipelines.storage import archive_files, state
+from cryptai_pipelines.storage import archive_files, fetch_log, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 
@@ -205,24 +205,31 @@ def read_files_again(
         replaced = _note_replaced(database, series, archive)
     except SourceError as failure:
         error = str(failure)
-    files = [one for one in _files(database, series, archive, _READ_AGAIN) if error is None]
+    files = [one for one in _to_read_again(database, series, archive) if error is None]
     restated = new = 0
     if files:
         try:
             pages = _pages(archive, files, series, on_progress)
-            received = receive_pages(database, lease, archive.name, _ARCHIVE, pages, run_id=run_id)
+            received = receive_pages(database, lease, archive.name, _ARCHIVE, pages, run_id=run_id, in_pieces=True)
             restated, new = received.change.restated, received.change.new
         except SourceError as failure:
             error = str(failure)
         validated_bars.bring_up_to_date(database, lease, on_progress=on_progress)
-    pending = tuple(one.path for one in _files(database, series, archive, _READ_AGAIN))
+    pending = tuple(one.path for one in _to_read_again(database, series, archive))
     return Reread(replaced, pending, restated, new, error)
 
 
-def _files(database: Database, series: Series, archive: BinanceArchive, statuses: Iterable[str]) -> list[ArchiveFile]:
-    """In order of their time, which is that in which pages must come."""
-    found = [one for status in statuses for one in archive_files.read_files(database, series, status)]
-    return sorted((one for one in found if one.source == archive.name), key=lambda one: (one.period, one.path))
+def _to_read_again(database: Database, series: Series, archive: BinanceArchive) -> list[ArchiveFile]:
+    """In order of their time, which is that in which pages must come. A file is on record as loaded a moment before its bars
+    are stored; what was killed in between is to be read again, too."""
+    stored = fetch_log.stored_hashes(database, archive.name, series)
+    found = [
+        one
+        for one in archive_files.read_files(database, series)
+        if one.source == archive.name
+        and (one.status in _READ_AGAIN or (one.status == "loaded" and one.received_sha256 not in stored))
+    ]
+    return sorted(found, key=lambda one: (one.period, one.path))
 
 
 def _note_replaced(database: Database, series: Series, archive: BinanceArchive) -> tuple[str, ...]:

@@ -118,9 +118,11 @@ def bring_up_to_date(
         if (source.name, origin) not in {(one.source, one.origin) for one in known}:
             with database.transaction() as cursor:
                 check_lease(cursor, lease)
-                register(cursor, series, source.name, origin)
+                register(cursor, lease, source.name, origin)
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
+            if window is None:
+                part = _from_archive_on(database, archive.name, series, part)
             part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
         _fetch(database, source, lease, sync_id, part, policy.threads, received, on_progress)
         status, error = "COMPLETED", None
@@ -180,19 +182,44 @@ def _read_archive(
     """Read `archive` as far as it reaches into `part`; what is left to ask the venue for. An archive that fails is left where
     it is: the venue has the bars, too."""
     series = lease.series
+    first = _first_open(source, series, part)
+    if first is None:
+        return part
     read = coverage.read_coverage(database, archive.name, series).covered
-    start = part.start_ms if read is None else max(part.start_ms, read.end_ms)
-    first = _first_open(source, series, Interval(start, part.end_ms))
-    if first is not None and (part.end_ms - first) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
-        asked = Interval(first, part.end_ms)
+    # What was read of another time, before or after, is nothing to go on from.
+    goes_on = read is not None and read.start_ms <= first <= read.end_ms
+    asked = Interval(read.end_ms if goes_on and read is not None else first, part.end_ms)
+    if (asked.end_ms - asked.start_ms) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
         try:
             _refuse_other_kind(archive, simulated)
+            if read is None:
+                _begin_archive(database, lease, archive.name, first)
             pages = archive.bars(series.symbol, series.timeframe, *asked)
             receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
         except SourceError as error:
             logger.warning("%s: going on without the archive: %s", series, error)
-        read = coverage.read_coverage(database, archive.name, series).covered
-    return part if read is None else Interval(max(part.start_ms, read.end_ms), part.end_ms)
+            if read is not None and not goes_on:
+                return part
+    read = coverage.read_coverage(database, archive.name, series).covered
+    if read is None or not read.start_ms <= first <= read.end_ms:
+        return part
+    return Interval(max(part.start_ms, read.end_ms), part.end_ms)
+
+
+def _from_archive_on(database: Database, archive: str, series: Series, part: Interval) -> Interval:
+    """`part` without what lies before anything that the archive gave: a series that a window began grows at its end only."""
+    read = coverage.read_coverage(database, archive, series).covered
+    return part if read is None else Interval(max(part.start_ms, read.start_ms), part.end_ms)
+
+
+def _begin_archive(database: Database, lease: SeriesLease, source: str, first_ms: int) -> None:
+    """Let what the archive settles begin with the venue's first bar: when its first files are absent or not believed, what they
+    should hold is a gap for others to close, and not the time before the series."""
+    start = lease.series.timeframe.floor(first_ms)
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        register(cursor, lease, source, "archive")
+        coverage.extend_coverage(cursor, source, lease.series, Interval(start, start), start)
 
 
 def _refuse_other_kind(archive: Archive, simulated: bool) -> None:

@@ -21,7 +21,7 @@ from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.storage import coverage, fetch_log, raw, series_sources, state, sync_log
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
-from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.storage.leases import LeaseLost, SeriesLease, check_lease
 
 RAW = "raw_ohlcv"
 ROWS_PER_COMMIT = 25_000
@@ -75,7 +75,7 @@ def receive_pages(
     received = Received()
     with database.transaction() as cursor:
         check_lease(cursor, lease)
-        register(cursor, lease.series, source, origin, as_primary=as_primary)
+        register(cursor, lease, source, origin, as_primary=as_primary)
     sync_id = sync_log.start_sync(database, lease, run_id, source)
     status, error = "FAILED", "interrupted"
     try:
@@ -90,13 +90,18 @@ def receive_pages(
     return received
 
 
-def register(cursor: Cursor, series: Series, source: str, origin: str, *, as_primary: bool = False) -> None:
-    """Make `source` one of the series' sources. When that changes which source is believed, all bars count as changed."""
+def register(cursor: Cursor, lease: SeriesLease, source: str, origin: str, *, as_primary: bool = False) -> None:
+    """Make `source` one of the series' sources. When that changes which source is believed, all bars count as changed.
+    `LeaseLost` when others have begun to write the series since, under another name than that of `lease`."""
+    series = lease.series
     known = series_sources.read_sources(cursor, series)
-    if not as_primary and any((one.source, one.origin) == (source, origin) for one in known):
-        return
+    if as_primary or all((one.source, one.origin) != (source, origin) for one in known):
+        series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
+    name = series_sources.lease_name(cursor, series, otherwise=lease.source)
+    # Whoever brings the very first bars is the first source by this, under the name that was given to the lease.
+    if name not in (lease.source, source):
+        raise LeaseLost(f"{series}: {name} has come to be its first source meanwhile; nothing of {source} was written")
     before = [one.source for one in known]
-    series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
     after = [one.source for one in series_sources.read_sources(cursor, series)]
     whole = coverage.read_hull(cursor, series)
     if after[: len(before)] != before and whole is not None:

@@ -33,13 +33,13 @@ from cryptai_pipelines.quality.reconciliation import (
     months,
     verdict,
 )
-from cryptai_pipelines.storage import raw, reconciliations, state
+from cryptai_pipelines.storage import fetch_log, raw, reconciliations, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.reconciliations import HeldSource, ReconciledMonth
 
 ASSET = "reconciliations"
 RAW = "raw_ohlcv"
-VERSION = "1"
+VERSION = "2"
 MOST_BARS = 500
 """So many bars of a month are kept with it; the counts are of all."""
 _ARCHIVE = "_archive"
@@ -49,13 +49,15 @@ _WITHOUT_VENUE = ("file:", "udf:")
 @dataclass(frozen=True)
 class Pair:
     """Two sources of a series, the one of lower rank first unless a person named them otherwise; how they are compared, what
-    each of them is (`beliefs.ROLES`), and the span in which both have something."""
+    each of them is (`beliefs.ROLES`), the span in which both have something, and the times in which each is known to hold all
+    that it has."""
 
     source: HeldSource
     other: HeldSource
     rule: Rule
     roles: tuple[str, str]
     within: Interval
+    settled: tuple[Sequence[Interval], Sequence[Interval]]
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,11 @@ def reconcile(
     is named has no bars of the series, or when only one is.
     """
     held = reconciliations.held_sources(database, series)
-    pairs = [Pair(*two, *_manner(two, held, rule), _span(two, series)) for two in _chosen(series, held, source, other)]
+    settled = {one.source: _settled(database, series, one) for one in held}
+    pairs = [
+        Pair(*two, *_manner(two, held, rule), _span(two, series), (settled[two[0].source], settled[two[1].source]))
+        for two in _chosen(series, held, source, other)
+    ]
     total = sum(max(0, pair.within.end_ms - pair.within.start_ms) for pair in pairs)
     done = written = bars = 0
     for pair in pairs:
@@ -138,6 +144,15 @@ def _span(two: tuple[HeldSource, HeldSource], series: Series) -> Interval:
     return Interval(start, max(start, min(one.end_ms for one in reach)))
 
 
+def _settled(database: Database, series: Series, one: HeldSource) -> Sequence[Interval]:
+    """The times in which a source is known to hold all that it has. The coverage of files spans what lies between them, too."""
+    if one.settled is None:
+        return ()
+    if not (one.source.startswith(_WITHOUT_VENUE) or one.source.endswith(_ARCHIVE)):
+        return (one.settled,)
+    return fetch_log.asked_spans(database, one.source, series)
+
+
 def _hull(one: Interval, another: Interval) -> Interval:
     return Interval(min(one.start_ms, another.start_ms), max(one.end_ms, another.end_ms))
 
@@ -166,7 +181,7 @@ def _touches(changed: Interval | None, part: Interval) -> bool:
 
 def _made_of(pair: Pair, part: Interval, held: Sequence[HeldSource]) -> dict[str, Any]:
     """All that the result of a month depends on beside the raw bars, as plain data."""
-    clipped = [None if one.settled is None else list(_clip(one.settled, part)) for one in (pair.source, pair.other)]
+    clipped = [[list(one) for one in _within(settled, part)] for settled in pair.settled]
     voters = [one.source for one in held]
     rule = {**asdict(pair.rule), "columns": list(pair.rule.columns)}
     return {
@@ -179,9 +194,9 @@ def _made_of(pair: Pair, part: Interval, held: Sequence[HeldSource]) -> dict[str
     }
 
 
-def _clip(one: Interval, part: Interval) -> Interval:
-    start = min(max(one.start_ms, part.start_ms), part.end_ms)
-    return Interval(start, max(start, min(one.end_ms, part.end_ms)))
+def _within(spans: Sequence[Interval], part: Interval) -> list[Interval]:
+    clipped = (Interval(max(one.start_ms, part.start_ms), min(one.end_ms, part.end_ms)) for one in spans)
+    return [one for one in clipped if one.start_ms < one.end_ms]
 
 
 def _compared(
@@ -196,9 +211,7 @@ def _compared(
 ) -> ReconciledMonth:
     names = (pair.source.source, pair.other.source)
     mine, theirs = read(names[0]), read(names[1])
-    nowhere = Interval(part.start_ms, part.start_ms)
-    settled = (one.settled or nowhere for one in (pair.source, pair.other))
-    found = compare(mine, theirs, series.timeframe, pair.rule, part, *settled)
+    found = compare(mine, theirs, series.timeframe, pair.rule, part, *pair.settled)
     votes = _votes(series, pair, found, held, read)
     bars = found_bars(found, mine, theirs, pair.roles, votes)
     told = month_result(found, bars, pair.rule, names, MOST_BARS)

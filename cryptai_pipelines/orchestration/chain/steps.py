@@ -117,8 +117,7 @@ def holding(database: Database, source: str, settings: Settings, run_id: str) ->
     """How a walk takes each series before it writes: a lease under the name of the run."""
 
     def hold(series: Series) -> AbstractContextManager[SeriesLease]:
-        # One name for all who write a series, whatever source they bring bars from.
-        name = series_sources.primary_source(database, series, otherwise=source)
+        name = series_sources.lease_name(database, series, otherwise=source)
         return take_series(database, name, series, holder=run_id, lease_s=settings.lease_seconds)
 
     return hold

@@ -103,20 +103,23 @@ def _reach(database: Database, series: Series, received: state.SeriesState | Non
     if not known or _STATE.unpack(own.state)[:2] != (covered.start_ms, first):
         windows = [whole]
     else:
-        changed = merged(_with_fills(one, fills) for one in _changed_windows(database, series, own, covered.end_ms))
+        changed = merged(
+            _with_fills(database, series, one, fills) for one in _changed_windows(database, series, own, covered.end_ms)
+        )
         windows = merged(Interval(max(one.start_ms, whole.start_ms), min(one.end_ms, whole.end_ms)) for one in changed)
     if not windows:
         return None
     return _Reach(windows, first, covered, series_sources.read_sources(database, series), fills)
 
 
-def _with_fills(window: Interval, fills: Sequence[Interval]) -> Interval:
-    """`window` with the filled gaps that follow a bar in it: they carry its close."""
-    end = window.end_ms
-    for gap in fills:
-        if window.start_ms < gap.end_ms and gap.start_ms <= end < gap.end_ms:
-            end = gap.end_ms
-    return Interval(window.start_ms, end)
+def _with_fills(database: Database, series: Series, window: Interval, fills: Sequence[Interval]) -> Interval:
+    """`window` with the filled bars between it and the next one that a source has given: they carry a close in it."""
+    following = [gap for gap in fills if gap.end_ms > window.end_ms]
+    if not following:
+        return window
+    given = market_data.next_given(database, series, window.end_ms)
+    carried = [gap.end_ms for gap in following if given is None or gap.start_ms < given]
+    return Interval(window.start_ms, max([window.end_ms, *carried]))
 
 
 def _changed_windows(database: Database, series: Series, own: state.SeriesState, until_ms: int) -> list[Interval]:
