@@ -46,8 +46,8 @@ $(VENV)/.runtime: requirements.lock setup.py
 $(VENV)/.test: requirements-test.lock setup.py
 	@sh bin/install $(VENV) requirements-test.lock && touch $@ $(VENV)/.runtime
 
-$(VENV)/.bench: requirements-bench.lock setup.py
-	@sh bin/install $(VENV) requirements-bench.lock && touch $@ $(VENV)/.runtime $(VENV)/.test
+$(VENV)/.bench: requirements-bench.lock setup.py | $(VENV)/.test
+	@sh bin/install $(VENV) requirements-bench.lock sdnotify && touch $@ $(VENV)/.runtime $(VENV)/.test
 
 lock:
 	@sh bin/lock

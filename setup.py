@@ -51,7 +51,7 @@ setup(
             "pytest-xdist>=3.6,<4",
             "ruff>=0.11,<1",
         ],
-        "bench": ["vectorbt>=1.2,<1.3"],
+        "bench": ["freqtrade>=2026.9,<2027", "vectorbt>=1.2,<1.3"],
     },
     entry_points={"console_scripts": ["cryptai=cryptai_pipelines.cli.main:run"]},
 )

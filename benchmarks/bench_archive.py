@@ -1,7 +1,8 @@
 """Filling an empty store with a million bars out of archived files, beside two plain COPYs of the same rows.
 
-Ours: zips of a local archive in a process of its own, over HTTP, verified and parsed, to committed rows of `raw_ohlcv` and then
-of `market_data`; one series, in a fresh process whose imports and connections are warm. The archive has made its files before.
+Ours: the steps that a first sync takes (`data_steps` with an archive): zips of a local archive in a process of its own, over
+HTTP, verified and parsed, to committed rows of `raw_ohlcv` and then of `market_data`, and what is not published yet from the
+venue; one series, in a fresh process whose imports and connections are warm. The archive has made its files before.
 The peers are those of `bench_ingest`. The last row is reading alone, beside a loop of urllib and pandas over the same files.
 
 `run()` gives rows of name, ours_s, peer_s, ratio, goal; the memory row holds megabytes.
@@ -30,7 +31,7 @@ from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.archive_layout import ArchivePath, plan
-from cryptai_pipelines.sources.binance_archive import NAME, BinanceArchive, open_archive
+from cryptai_pipelines.sources.binance_archive import NAME, BinanceArchive
 
 BARS = 695 * 1440  # whole days, of which there are files
 REPEATS = 3
@@ -102,26 +103,31 @@ def fill_in_own_process(database_url: str, archive_url: str, home: Path, within:
 
 
 def _fill(database_url: str, archive_url: str, home: Path, within: Interval, now_ms: int, pipe: Connection) -> None:
-    from cryptai_pipelines.orchestration.chain import validated_bars
-    from cryptai_pipelines.orchestration.chain.receive import receive_pages
-    from cryptai_pipelines.orchestration.chain.steps import holding
-    from cryptai_pipelines.orchestration.store import open_store
+    from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
+    from cryptai_pipelines.orchestration.store import open_archive, open_store, open_venue
     from cryptai_pipelines.settings import Settings
 
-    settings = Settings(_env_file=None, home=home, database_url=database_url, binance_url=archive_url)
-    archive = open_archive(archive_url, settings.request_timeout_seconds, FixedClock(now_ms))
+    settings = Settings(_env_file=None, home=home, database_url=database_url, binance_url=archive_url, archive_url=archive_url)
     seconds, rows = {}, {}
     with open_store(settings) as store:
-        hold = holding(store.database, NAME, settings, "bench")
+        clock = FixedClock(now_ms)
+        venue = open_venue(settings, clock, store.database)
+        archive = open_archive(settings, store.database, clock)
+        steps = data_steps(store.database, venue, settings, "bench", archive=archive)
+        hold = holding(store.database, venue.name, settings, "bench")
         for series in (WARM_UP, SERIES):
             administer(store.database.url, "CHECKPOINT")
             with hold(series) as lease:
-                began = time.perf_counter()
-                pages = archive.bars(series.symbol, series.timeframe, *within)
-                rows["raw_ohlcv"] = receive_pages(store.database, lease, NAME, "archive", pages, run_id="bench").change.rows
-                fetched = time.perf_counter()
-                rows["validated_bars"] = validated_bars.bring_up_to_date(store.database, lease).rows
-                seconds = {"raw_ohlcv": fetched - began, "validated_bars": time.perf_counter() - fetched}
+                for step in steps:
+                    began = time.perf_counter()
+                    outcome = step.run(lease)
+                    seconds[step.asset], rows[step.asset] = time.perf_counter() - began, outcome.written
+        # What the venue itself was asked for is written under its own name; the archive must have given nearly all.
+        (given,) = store.database.rows(
+            "SELECT count(*) FROM raw_ohlcv WHERE source = %s AND symbol = %s", (NAME, SERIES.symbol)
+        )
+        (whole,) = store.database.rows("SELECT count(*) FROM market_data WHERE symbol = %s", (SERIES.symbol,))
+        rows = {"from the archive": given[0], "validated": whole[0]}
     peak_mb = peak_memory_mb()
     seconds["reading alone"] = _reading(archive, within)
     pipe.send(Ingested(seconds, peak_mb, rows))

@@ -79,7 +79,8 @@ def _row(name: str, found: Histories, goal: str) -> dict[str, object]:
     return {"name": name, "ours_s": ours, "peer_s": peer, "ratio": ours / peer, "goal": goal}
 
 
-def _told(name: str, value: float) -> dict[str, object]:
+def told(name: str, value: float) -> dict[str, object]:
+    """A row of a figure that has no peer."""
     return {"name": name, "ours_s": value, "peer_s": math.nan, "ratio": math.nan, "goal": ""}
 
 
@@ -156,8 +157,8 @@ def _settings(database: Database, venue_url: str, folder: Path) -> Settings:
 
 
 _BY_SYMBOL = (
-    "fetch_log", "raw_ohlcv", "market_data", "quarantine", "data_quality", "data_sync_log", "historical_data_range",
-    "series_state", "series_changes", "technical_indicators", "signals", "backtest_results",
+    "series_sources", "fetch_log", "raw_ohlcv", "market_data", "quarantine", "data_quality", "data_sync_log",
+    "historical_data_range", "series_state", "series_changes", "technical_indicators", "signals", "backtest_results",
 )  # fmt: skip
 _BY_RESULT = ("backtest_trades", "performance_metrics")
 
@@ -203,7 +204,7 @@ def _statements(
     venue.set_time(now_ms + HOUR_MS + _AFTER_CLOSE_MS)
     rows = []
     for what, news in (("60 new bars", 60), ("no new bar", 0)):
-        with _logged(server) as log:
+        with logged(server) as log:
             before = log.stat().st_size
             began = time.perf_counter()
             _walk(database, _settings(database, venue.url, folder), series, news)
@@ -214,12 +215,12 @@ def _statements(
         count = text.count(b"LOG:  statement: ") + text.count(b"LOG:  execute ")
         opened = text.count(b"connection authorized")
         name = f"  statements per series, {what} (all in {seconds:.2f} s; connections opened: {opened})"
-        rows.append(_told(name, count / len(series)))
+        rows.append(told(name, count / len(series)))
     return rows
 
 
 @contextmanager
-def _logged(server: EmbeddedServer) -> Iterator[Path]:
+def logged(server: EmbeddedServer) -> Iterator[Path]:
     """The server's log while it logs every statement and every connection."""
     url = server.url("postgres")
     settings = ("log_statement", "log_connections")
@@ -249,7 +250,7 @@ def _as_run(
         seconds = here.recv()
     finally:
         process.join()
-    return [_told(f"  the same as one Dagster run of {len(series)} series ({kind})", took) for kind, took in seconds.items()]
+    return [told(f"  the same as one Dagster run of {len(series)} series ({kind})", took) for kind, took in seconds.items()]
 
 
 def _run_in_dagster(settings: Settings, dagster_url: str, symbols: Sequence[str], pipe: Connection) -> None:

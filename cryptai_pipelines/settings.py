@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(10.0, ge=0, description="How long after its close a bar may still change and is left alone")
     overlap_bars: int = Field(24, ge=1, description="Stored bars fetched again by each sync, to see restatements")
     request_timeout_seconds: float = Field(30.0, gt=0, description="Total deadline of one call to a venue")
-    fetch_threads: int = Field(4, ge=1, le=32, description="Series fetched at the same time within a run")
+    fetch_threads: int = Field(4, ge=1, le=32, description="Series fetched at the same time, and stretches of a long one")
     lease_seconds: float = Field(300.0, gt=0, description="How long a writer may be silent before another takes its series")
     initial_capital: float = Field(10_000.0, gt=0, description="Capital of a backtest, in the quote currency")
     fee_rate: float = Field(0.001, ge=0, lt=1, description="Fee per side, as a share of the notional")

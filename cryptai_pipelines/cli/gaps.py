@@ -1,4 +1,5 @@
-"""`cryptai gaps`: every gap of the stored series, why it is there as far as that is known, and who was asked for it."""
+"""`cryptai gaps`: every gap of the stored series, why it is there as far as that is known, and who was asked for it; with
+`--close` the sources are asked for them, and what nobody has is filled by `CRYPTAI_FILL`."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ from cryptai_pipelines.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from cryptai_pipelines.market.series import Series
+    from cryptai_pipelines.orchestration.chain.mend import MendedSeries, MendResult
+    from cryptai_pipelines.settings import Settings
     from cryptai_pipelines.storage.database import Database
 
 
@@ -19,15 +22,24 @@ def gaps(
         list[str] | None,
         typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w; may be given several times."),
     ] = None,
+    close: Annotated[bool, typer.Option("--close", help="Ask every source for them, and fill by CRYPTAI_FILL.")] = False,
+    ask_again: Annotated[
+        bool, typer.Option("--ask-again", help="With --close: also sources that were asked within the last six days.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """List every gap of the stored series with its class; `cryptai quality --assess` finds the classes out."""
+    """List every gap of the stored series with its class (`cryptai quality --assess` finds the classes out), or close them."""
     from cryptai_pipelines.cli.output import print_json
     from cryptai_pipelines.cli.selection import stored_series
+    from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
 
+    if ask_again and not close:
+        raise BadInput("--ask-again is of closing gaps; accepted: together with --close")
     settings = load_settings()
+    if close:
+        raise typer.Exit(_close(settings, symbols, timeframe, ask_again, json))
     with open_store(settings) as store:
         chosen = stored_series(store.database, symbols, timeframe)
         told = [gap for series in chosen for gap in _gaps_of(store.database, series)]
@@ -85,3 +97,101 @@ def _print(told: list[dict[str, Any]], series: int) -> None:
         )
     print_table(table)
     typer.echo(f"{len(told):,} gaps, {sum(gap['bars'] for gap in told):,} bars missing in {series} series")
+
+
+def _close(settings: Settings, symbols: list[str] | None, timeframe: list[str] | None, ask_again: bool, json: bool) -> int:
+    """Close the gaps of the chosen series and tell of it; the exit code."""
+    from cryptai_pipelines.cli.output import print_json, say
+    from cryptai_pipelines.cli.selection import stored_series
+    from cryptai_pipelines.orchestration.doors import parse_secondaries
+    from cryptai_pipelines.orchestration.store import open_store, open_venue
+
+    # Calls nothing; a venue that cannot be is told before a server is started.
+    open_venue(settings)
+    for secondary in parse_secondaries(settings):
+        open_venue(settings, exchange=secondary.exchange)
+    with open_store(settings) as store:
+        chosen = stored_series(store.database, symbols, timeframe)
+        if not chosen and not json:
+            typer.echo("nothing is stored yet; `cryptai sync` fetches bars")
+            return 0
+        found = _mended(store.database, settings, chosen, ask_again)
+    failures = [f"{one.series} failed at {one.failed_at}: {one.error}" for one in found.failed]
+    failures += [f"assessing the series failed: {found.error}"] if found.error else []
+    if json:
+        told = _close_told(found)
+        print_json({**told, "error": "; ".join(failures)} if failures else told)
+    else:
+        for one in found.series:
+            _print_mended(one)
+    for failure in failures:
+        say(f"cryptai: {failure}")
+    return 1 if failures else 0
+
+
+def _mended(database: Database, settings: Settings, chosen: list[Series], ask_again: bool) -> MendResult:
+    from cryptai_pipelines.cli.progress import shown_progress
+    from cryptai_pipelines.cli.selection import run_name
+    from cryptai_pipelines.market.clock import SystemClock
+    from cryptai_pipelines.orchestration.chain.mend import mend
+    from cryptai_pipelines.orchestration.store import open_archive, open_doors, open_venue
+
+    doors = open_doors(settings, database, open_venue(settings, database=database))
+    with shown_progress() as on_progress:
+        return mend(
+            database,
+            settings,
+            doors,
+            chosen,
+            SystemClock().now_ms(),
+            run_name("gaps"),
+            on_progress,
+            archive=open_archive(settings, database),
+            ask_again=ask_again,
+        )
+
+
+def _close_told(found: MendResult) -> dict[str, Any]:
+    return {
+        "series": [_series_told(one) for one in found.series],
+        "closed_by": dict(found.closed_by),
+        "filled_bars": found.filled,
+        "missing_bars": found.left,
+        "restated_bars": found.restated,
+    }
+
+
+def _series_told(one: MendedSeries) -> dict[str, Any]:
+    closed = one.closed
+    return {
+        "symbol": one.series.symbol,
+        "timeframe": one.series.timeframe.code,
+        "gaps": closed.gaps if closed else None,
+        "closed_by": dict(closed.closed_by) if closed else {},
+        "filled_bars": closed.filled if closed else None,
+        "missing_bars": closed.left if closed else None,
+        "replaced_files": list(one.reread.replaced),
+        "pending_files": list(one.reread.pending),
+        "restated_bars": one.reread.restated,
+        "troubles": list(one.troubles),
+        "failed_at": one.failed_at,
+        "error": one.error,
+    }
+
+
+def _print_mended(one: MendedSeries) -> None:
+    """One line for a series that reached the end, and one on stderr for every source that could not answer."""
+    from cryptai_pipelines.cli.output import say
+
+    closed = one.closed
+    if closed is not None and one.error is None:
+        by = ", ".join(f"{bars:,} by {source}" for source, bars in closed.closed_by.items()) or "none"
+        parts = [f"{closed.gaps:,} gaps", f"bars closed: {by}", f"filled: {closed.filled:,}"]
+        parts.append(f"left: {closed.left:,} (filled ones included)" if closed.filled else f"left: {closed.left:,}")
+        if one.reread.replaced or one.reread.restated:
+            parts.append(f"archive files replaced: {len(one.reread.replaced):,}, bars restated: {one.reread.restated:,}")
+        if one.reread.pending:
+            parts.append(f"archive files still to be read: {len(one.reread.pending):,}")
+        typer.echo(f"{one.series}: {'; '.join(parts)}")
+    for trouble in one.troubles:
+        say(f"cryptai: {one.series}: {trouble}")

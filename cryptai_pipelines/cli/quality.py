@@ -39,7 +39,7 @@ def quality(
     with open_store(settings) as store:
         chosen = stored_series(store.database, symbols, timeframe)
         found = _assessed(store.database, venue, chosen, assess)
-        syncs = {series: _syncs_of(store.database, venue, series) for series in chosen}
+        syncs = {series: _syncs_of(store.database, series) for series in chosen}
     if json:
         print_json(_told(found, syncs))
     elif not chosen:
@@ -59,11 +59,21 @@ def _assessed(database: Database, venue: str, chosen: list[Series], assess: bool
         return data_quality.assess(database, venue, chosen, SystemClock().now_ms(), on_progress=on_progress)
 
 
-def _syncs_of(database: Database, venue: str, series: Series) -> list[dict[str, Any]]:
+def _syncs_of(database: Database, series: Series) -> list[dict[str, Any]]:
     from cryptai_pipelines.storage import sync_log
 
-    kept = ("status", "started_at", "finished_at", "rows_fetched", "rows_new", "rows_restated", "rows_quarantined", "error")
-    return [{name: row[name] for name in kept} for row in sync_log.read_syncs(database, venue, series, _SYNCS)]
+    kept = (
+        "source",
+        "status",
+        "started_at",
+        "finished_at",
+        "rows_fetched",
+        "rows_new",
+        "rows_restated",
+        "rows_quarantined",
+        "error",
+    )
+    return [{name: row[name] for name in kept} for row in sync_log.read_syncs(database, series, _SYNCS)]
 
 
 def _told(found: QualityAssessment, syncs: dict[Series, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -177,4 +187,5 @@ def _print_gaps(one: SeriesQuality) -> None:
 def _print_syncs(syncs: list[dict[str, Any]]) -> None:
     for row in syncs:
         error = f": {row['error']}" if row["error"] else ""
-        typer.echo(f"sync of {row['started_at']:%Y-%m-%dT%H:%M:%SZ} {row['status']}, {row['rows_new'] or 0:,} new bars{error}")
+        told = f"{row['status']}, {row['rows_new'] or 0:,} new bars{error}"
+        typer.echo(f"sync of {row['started_at']:%Y-%m-%dT%H:%M:%SZ} from {row['source']} {told}")

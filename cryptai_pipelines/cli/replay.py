@@ -1,4 +1,4 @@
-"""`cryptai replay`: a local venue that speaks Binance's REST API from recorded or simulated bars."""
+"""`cryptai replay`: a local venue that speaks the REST APIs of Binance and Coinbase from recorded or simulated bars."""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ _SHARES = ("win_rate", "exposure", "ambiguous_share", "filled_share")
 
 def stored_series(database: Database, venue: str, series: Series) -> dict[str, Any]:
     """Bars, gaps, completeness and quarantine of one series."""
-    covered = coverage.read_coverage(database, venue, series)
+    covered, (first, last) = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)
     expected, bars = quality_log.count_bars(database, series)
     gaps, missing = quality_log.count_missing(database, series)
-    quarantined = quality_log.count_quarantined(database, venue, series)
+    quarantined = quality_log.count_quarantined(database, series)
     return {
         "symbol": series.symbol,
         "timeframe": series.timeframe.code,
@@ -38,9 +38,9 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
         "gaps": gaps,
         "completeness": bars / expected if expected else None,
         "quarantined": quarantined,
-        "first_bar": None if covered.first_ts is None else format_time(covered.first_ts),
-        "last_bar": None if covered.last_ts is None else format_time(covered.last_ts),
-        "covered_until": None if covered.covered is None else format_time(covered.covered.end_ms),
+        "first_bar": None if first is None else format_time(first),
+        "last_bar": None if last is None else format_time(last),
+        "covered_until": None if covered is None else format_time(covered.end_ms),
     }
 
 

@@ -11,6 +11,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series, parse_symbol
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.storage.coverage import covered_series
 from cryptai_pipelines.storage.database import Database
 
 
@@ -31,8 +32,7 @@ def stored_series(database: Database, symbols: Sequence[str] | None, timeframes:
     """
     slugs = [parse_symbol(symbol) for symbol in symbols or ()]
     codes = [parse_timeframe(code) for code in timeframes or ()]
-    rows = database.rows("SELECT DISTINCT symbol, timeframe FROM historical_data_range WHERE covered_until IS NOT NULL")
-    known = sorted((Series(symbol, parse_timeframe(code)) for symbol, code in rows), key=lambda one: (one[0], one[1].ms))
+    known = covered_series(database)
     unknown = [slug for slug in slugs if slug not in {one.symbol for one in known}]
     unknown += [code.code for code in codes if code not in {one.timeframe for one in known}]
     if unknown and known:

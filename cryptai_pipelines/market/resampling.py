@@ -18,6 +18,7 @@ _AGGREGATION = {
     "trades": "sum",
     "taker_buy_base": "sum",
     "taker_buy_quote": "sum",
+    "is_filled": "any",
 }
 
 
@@ -25,7 +26,8 @@ def resample(bars: pd.DataFrame, source: Timeframe, target: Timeframe) -> pd.Dat
     """Bars of `target` made of the bars of `source` that exist in each interval; intervals without any give no row.
 
     `bars`: a bars frame (index `ts` UTC, ascending, on the grid of `source`). A sum over a NaN is NaN: an unreported part
-    leaves the whole unreported. The last row may still be open: `known_at` says from when each row may be read.
+    leaves the whole unreported. A bar that is partly made of filled ones (`is_filled`) is filled. The last row may still be
+    open: `known_at` says from when each row may be read.
     """
     opens = index_ms(bars.index)
     bucket = opens - (opens - target.anchor_ms) % target.ms
@@ -42,7 +44,7 @@ def _reduce(values: np.ndarray, starts: np.ndarray, how: str) -> np.ndarray:
         return values[starts]
     if how == "last":
         return values[np.concatenate((starts[1:], [len(values)])) - 1]
-    operation = {"max": np.maximum, "min": np.minimum, "sum": np.add}[how]
+    operation = {"max": np.maximum, "min": np.minimum, "sum": np.add, "any": np.logical_or}[how]
     return operation.reduceat(values, starts)
 
 

@@ -30,4 +30,9 @@ PRICES_JOB = dg.define_asset_job(
     selection=dg.AssetSelection.assets("latest_prices"),
     description="What every active symbol last traded at.",
 )
-ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, BACKUP_JOB, MAINTENANCE_JOB]
+QUALITY_JOB = dg.define_asset_job(
+    "mend_and_assess",
+    selection=dg.AssetSelection.assets("data_quality", "reconciliation"),
+    description="Classes and closes the gaps of all stored series, assesses them, and holds their sources against each other.",
+)
+ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, QUALITY_JOB, BACKUP_JOB, MAINTENANCE_JOB]

@@ -24,7 +24,36 @@ _SQL_NAMES = {
     "bool": "boolean",
     "timestamptz": "timestamp with time zone",
 }
+_MOMENT = "timestamp with time zone"
 _OTHER_TABLES = {
+    "data_quality": {
+        "symbol": "text",
+        "timeframe": "text",
+        "kind": "text",
+        "period_start": _MOMENT,
+        "period_end": _MOMENT,
+        "expected": "bigint",
+        "received": "bigint",
+        "missing": "bigint",
+        "severity": "text",
+        "details": "jsonb",
+        "detected_at": _MOMENT,
+    },
+    "reconciliations": {
+        "symbol": "text",
+        "timeframe": "text",
+        "source": "text",
+        "other_source": "text",
+        "month": _MOMENT,
+        "compared": "integer",
+        "agreeing": "integer",
+        "only_source": "integer",
+        "only_other": "integer",
+        "disagreeing": "integer",
+        "believed": "text",
+        "details": "jsonb",
+        "reconciled_at": _MOMENT,
+    },
     "backtest_results": {
         "id": "bigint",
         "strategy": "text",
@@ -42,7 +71,7 @@ _OTHER_TABLES = {
         "code_version": "text",
         "coverage_revision": "bigint",
         "run_id": "text",
-    }
+    },
 }
 # What a fact is shown as, where plain text is not enough.
 _PICTURE = "picture"

@@ -13,7 +13,7 @@ import dagster as dg
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
-from cryptai_pipelines.orchestration.jobs import CHAIN_JOB, PRICES_JOB, SYMBOLS_JOB
+from cryptai_pipelines.orchestration.jobs import CHAIN_JOB, PRICES_JOB, QUALITY_JOB, SYMBOLS_JOB
 from cryptai_pipelines.orchestration.maintenance import MAINTENANCE_JOB
 from cryptai_pipelines.orchestration.partitions import SYMBOLS, rectangle_tags
 from cryptai_pipelines.orchestration.resources import StoreResource, VenueResource
@@ -51,6 +51,12 @@ ROWS: tuple[Row, ...] = (
         CHAIN_JOB,
         "Looks at every configured series again, whether a bar of it is due or not; a backup follows when it has ended.",
         whole_grid=True,
+    ),
+    Row(
+        "weekly_gaps",
+        "0 3 * * 0",
+        QUALITY_JOB,
+        "Asks every source for what is missing, fills what nobody has, assesses all series and reconciles their sources.",
     ),
     Row(
         "weekly_maintenance",

@@ -25,6 +25,7 @@ from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import alerts as alert_store
 from cryptai_pipelines.storage import health
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.sync_log import close_expired
 
 _EVERY_S = 60
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -77,6 +78,7 @@ def _stale(_: dg.SensorEvaluationContext, database: Database, settings: Settings
 
 
 def _syncs(_: dg.SensorEvaluationContext, database: Database, settings: Settings) -> Sequence[Cause]:
+    close_expired(database)
     return sync_causes(health.failed_syncs(database, settings.series), settings.ui_url)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.replay.archive import ARCHIVE_ROOT, ReplayArchive
+from cryptai_pipelines.replay.coinbase import answer_coinbase, is_coinbase
 from cryptai_pipelines.replay.endpoints import ENDPOINTS, Request
 from cryptai_pipelines.replay.faults import Answer
 from cryptai_pipelines.replay.parameters import ApiError, read_query
@@ -42,6 +43,8 @@ class Api:
         """The answer to one request. `headers` has lower-case names. Never raises."""
         if path.startswith(PREFIX) and method in ("GET", "HEAD"):
             return answer_udf(self.venue, path, query)
+        if is_coinbase(path) and self.venue.second is not None and method in ("GET", "HEAD"):
+            return answer_coinbase(self.venue.second, path, query)
         if path.startswith(ARCHIVE_ROOT) and method in ("GET", "HEAD"):
             return self._archived(path)
         endpoint = ENDPOINTS.get(path)

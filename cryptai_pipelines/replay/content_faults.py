@@ -14,6 +14,7 @@ from cryptai_pipelines.replay.wire import to_json
 
 _SKEW_MS = 600_000
 _OFF_GRID_MS = 1_234
+_KLINE_FIELDS = 12
 
 Content = Callable[[Any, Any], Any]
 """(parsed answer, parsed former answer about the same, or None) -> what is sent instead."""
@@ -34,7 +35,7 @@ def _stale(parsed: Any, former: Any) -> Any:
 
 
 def _of_rows(change: Callable[[list[list[Any]]], list[list[Any]]]) -> Content:
-    """A fault of kline rows alone."""
+    """A fault of kline rows and candles alone."""
 
     def changed(parsed: Any, former: Any) -> Any:
         return change(parsed) if _is_rows(parsed) else parsed
@@ -61,30 +62,42 @@ def _off_grid(rows: list[list[Any]]) -> list[list[Any]]:
 
 
 def _future(rows: list[list[Any]]) -> list[list[Any]]:
+    if len(rows[0]) < _KLINE_FIELDS:
+        # Newest first, and a row does not tell its length.
+        ahead = 1000 * max(60, rows[0][0] - rows[min(1, len(rows) - 1)][0])
+        return [[rows[0][0] + ahead, *rows[0][1:]], *rows]
     ahead_ms = 1000 * (rows[-1][6] + 1 - rows[-1][0])
     return [*rows, [rows[-1][0] + ahead_ms, *rows[-1][1:6], rows[-1][6] + ahead_ms, *rows[-1][7:]]]
 
 
 def _in_microseconds(rows: list[list[Any]]) -> list[list[Any]]:
-    return [[row[0] * 1000, *row[1:6], row[6] * 1000 + 999, *row[7:]] for row in rows]
+    return [[row[0] * 1000, *row[1:6], *(closed * 1000 + 999 for closed in row[6:7]), *row[7:]] for row in rows]
 
 
 def _server_time(skew_ms: int) -> Content:
     def skewed(parsed: Any, former: Any) -> Any:
         if isinstance(parsed, dict) and "serverTime" in parsed and "symbols" not in parsed:
             return parsed | {"serverTime": parsed["serverTime"] + skew_ms}
+        if isinstance(parsed, dict) and "epoch" in parsed:
+            return parsed | {"epoch": parsed["epoch"] + skew_ms / 1000}
         return parsed
 
     return skewed
 
 
 def _of_symbols(change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> Content:
-    """A fault of the list of symbols that exchangeInfo gives."""
+    """A fault of the list of symbols that exchangeInfo gives, or of products."""
 
     def changed(parsed: Any, former: Any) -> Any:
+        if isinstance(parsed, list) and parsed and isinstance(parsed[0], dict) and "base_currency" in parsed[0]:
+            return change(parsed)
         return parsed | {"symbols": change(parsed["symbols"])} if isinstance(parsed, dict) and parsed.get("symbols") else parsed
 
     return changed
+
+
+def _reused(symbol: dict[str, Any]) -> dict[str, Any]:
+    return {name: "OTHER" if name in ("baseAsset", "base_currency") else value for name, value in symbol.items()}
 
 
 CONTENT_FAULTS: dict[str, Content] = {
@@ -104,5 +117,5 @@ CONTENT_FAULTS: dict[str, Content] = {
     "server_time_ahead": _server_time(_SKEW_MS),
     "server_time_behind": _server_time(-_SKEW_MS),
     "symbol_vanishes": _of_symbols(lambda symbols: symbols[1:]),
-    "symbol_reused": _of_symbols(lambda symbols: [symbols[0] | {"baseAsset": "OTHER"}, *symbols[1:]]),
+    "symbol_reused": _of_symbols(lambda symbols: [_reused(symbols[0]), *symbols[1:]]),
 }

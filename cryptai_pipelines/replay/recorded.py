@@ -20,10 +20,11 @@ from cryptai_pipelines.market.resampling import resample
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.replay.forming import as_known_at
 from cryptai_pipelines.replay.recordings import Recordings, find_recordings, read_recording
-from cryptai_pipelines.replay.venue import VENUE_COLUMNS, Instrument, Window, select, split_symbol
+from cryptai_pipelines.replay.venue import VENUE_COLUMNS, Instrument, ReplayVenue, Window, select, split_symbol
 
 _CACHED_ROWS = 8_000_000
 _SAMPLE_ROWS = 500
+_SECOND = "coinbase"
 
 
 @dataclass
@@ -35,6 +36,7 @@ class RecordedVenue:
     clock: Clock
     cached_rows: int = _CACHED_ROWS
     simulated: bool = False
+    second: ReplayVenue | None = None
     _series: OrderedDict[tuple[str, Timeframe], Columns] = field(default_factory=OrderedDict)
     _instruments: dict[str, Instrument] = field(default_factory=dict)
 
@@ -110,18 +112,21 @@ class RecordedVenue:
 
 
 def open_recorded(folder: Path, clock: Clock, venue: str = "binance") -> RecordedVenue:
-    """The recorded venue under `folder/venue`, telling the time by `clock`.
+    """The recorded venue under `folder/venue`, telling the time by `clock`; with what is under `folder/coinbase`, where that
+    exists, as its second market.
 
     `CryptaiError` in one line when the folder holds no recordings, a file is corrupt, or a symbol cannot be split into base
     and quote. Files are checked by their headers here, and read whole when they are first needed.
     """
+    has_second = venue != _SECOND and (folder / _SECOND).is_dir()
+    second = open_recorded(folder, clock, _SECOND) if has_second else None
     recordings = find_recordings(folder, venue)
     for symbol, series in recordings.items():
         try:
             split_symbol(symbol)
         except BadInput as error:
             raise CryptaiError(f"recorded bars {next(iter(series.values()))}: {error}") from None
-    return RecordedVenue(recordings, clock)
+    return RecordedVenue(recordings, clock, second=second)
 
 
 def _resampled(series: Columns, source: Timeframe, target: Timeframe) -> Columns:

@@ -22,7 +22,8 @@ from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.replay.bar_tree import Bars, Traded, cut, flatten, join, take
 from cryptai_pipelines.replay.counter_noise import BELL_DEVIATION, bell, derive_key, mix, uniform
 from cryptai_pipelines.replay.forming import partial_bar
-from cryptai_pipelines.replay.venue import UNIT, VENUE_COLUMNS, Instrument, Window
+from cryptai_pipelines.replay.spread import SpreadVenue
+from cryptai_pipelines.replay.venue import UNIT, VENUE_COLUMNS, Instrument, ReplayVenue, Window
 
 LISTED_MS = 1_483_315_200_000
 """Monday 2017-01-02: the first bar of every simulated symbol."""
@@ -61,6 +62,11 @@ class SimulatedVenue:
     def instruments(self) -> Mapping[str, Instrument]:
         """Every simulated symbol, each against USDT."""
         return {symbol: asset.instrument for symbol, asset in self.assets.items()}
+
+    @cached_property
+    def second(self) -> ReplayVenue | None:
+        """The same symbols at another exchange."""
+        return SpreadVenue(self)
 
     def bars(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Columns:
         """See `ReplayVenue.bars`. Prices and amounts are fixed point (`venue.UNIT`), so that sums are exact."""

@@ -13,10 +13,11 @@ from urllib.parse import parse_qsl
 
 import numpy as np
 
+from cryptai_pipelines.market.bars import OHLCV
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.replay.faults import Answer
-from cryptai_pipelines.replay.venue import UNIT, ReplayVenue, Window
-from cryptai_pipelines.replay.wire import to_json
+from cryptai_pipelines.replay.venue import ReplayVenue, Window
+from cryptai_pipelines.replay.wire import real_numbers, to_json
 
 PREFIX = "/udf/"
 MOST_BARS = 20_000
@@ -126,12 +127,8 @@ def _history(venue: ReplayVenue, asked: dict[str, str]) -> dict[str, Any]:
 
 
 def _table(bars: dict[str, np.ndarray]) -> dict[str, Any]:
-    prices = {key: _numbers(bars[name]) for key, name in zip("ohlcv", ("open", "high", "low", "close", "volume"), strict=True)}
+    prices = {key: real_numbers(bars[name]) for key, name in zip("ohlcv", OHLCV, strict=True)}
     return {"s": "ok", "t": (bars["ts"] // 1000).tolist(), **prices}
-
-
-def _numbers(values: np.ndarray) -> list[float]:
-    return (values / UNIT if values.dtype.kind == "i" else values).tolist()
 
 
 def _symbol(venue: ReplayVenue, asked: dict[str, str]) -> str:

@@ -55,6 +55,8 @@ class ReplayVenue(Protocol):
     simulated: bool
     clock: Clock
     instruments: Mapping[str, Instrument]
+    second: ReplayVenue | None
+    """The market as a second exchange shows it (`coinbase`); None when it shows none."""
 
     def bars(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Columns:
         """Bars in ascending order of open time, as known at `now_ms`: none that opens later, and a bar that has not

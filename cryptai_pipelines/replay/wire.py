@@ -31,6 +31,11 @@ def decimal_text(value: Any) -> str:
     return _float_text(float(value))
 
 
+def real_numbers(values: np.ndarray) -> list[float]:
+    """Plain numbers, as the protocols have it that do not write decimals as text; integers are units of 1e-8."""
+    return (values / UNIT if values.dtype.kind == "i" else values).tolist()
+
+
 def kline_rows(bars: Columns, timeframe: Timeframe, time_factor: int = 1) -> bytes:
     """The JSON array of 12-field kline rows. Columns that are absent were not recorded and are written as 0.
 

@@ -203,13 +203,12 @@ def _url(api_url: str, path: str, parameters: Parameters) -> str:
 
 def _open_client(address: VenueAddress, wire: Wire) -> tuple[Any, deadline_http.DeadlineSession]:
     """A keyless spot client and the session it calls through. ccxt's throttle is off: it knows of this one client only."""
-    import ccxt
-
+    from cryptai_pipelines.sources.ccxt_package import exchange_class
     from cryptai_pipelines.sources.deadline_http import DeadlineSession
 
     session = DeadlineSession()
     session.auth = address.credentials
-    client = getattr(ccxt, wire.ccxt_id)(
+    client = exchange_class(wire.ccxt_id)(
         {
             "enableRateLimit": False,
             "enableLastHttpResponse": False,

@@ -61,6 +61,19 @@ class Venue:
     active: frozenset[str]
     """What the status of a listing says of a symbol that trades."""
 
+    page_bars: int
+    """The most bars that one answer holds."""
+
+    history_bars: int | None = None
+    """How many bars back from now it can be asked about; None: to the first one."""
+
+    own_week: Literal["Monday", "Thursday"] | None = None
+    """The day on which the venue's own weeks begin, taken as they are when it is ours (Monday); None: its weeks are not used,
+    whatever they are."""
+
+    reported: tuple[str, ...] = ()
+    """The columns that it tells of a bar beyond prices and volume, which is in base currency everywhere."""
+
     empty_bars: Literal["omitted", "flat"] = "omitted"
     """What the venue does about a bar without trades: no row, or a row at the last close."""
 

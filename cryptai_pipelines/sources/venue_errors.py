@@ -104,13 +104,13 @@ def _refused(
     if words is None:
         # ccxt calls a 400 without an error code a network error; but the same question gets the same 400.
         return Permanent(said) if status >= 400 else Malformed(said)
-    import ccxt
+    from ccxt.base import errors
 
-    if rules.transient.search(words) or (isinstance(error, ccxt.OperationFailed) and status < 500):
+    if rules.transient.search(words) or (isinstance(error, errors.OperationFailed) and status < 500):
         return Transient(said)
-    if asked.symbol and isinstance(error, ccxt.BadSymbol):
+    if asked.symbol and isinstance(error, errors.BadSymbol):
         return _unknown_symbol(asked, said)
-    return Permanent(said) if isinstance(error, ccxt.BaseError) else Malformed(said)
+    return Permanent(said) if isinstance(error, errors.BaseError) else Malformed(said)
 
 
 def _unknown_symbol(asked: Asked, said: str) -> Permanent:
@@ -118,10 +118,10 @@ def _unknown_symbol(asked: Asked, said: str) -> Permanent:
 
 
 def _is_rate_limit(error: Exception | None, status: int, words: str | None) -> bool:
-    import ccxt
+    from ccxt.base import errors
 
     # ccxt calls every 403 of some venues a rate limit; without words of the venue it is as likely a refused region.
-    return (status != 403 or words is not None) and isinstance(error, (ccxt.DDoSProtection, ccxt.RateLimitExceeded))
+    return (status != 403 or words is not None) and isinstance(error, (errors.DDoSProtection, errors.RateLimitExceeded))
 
 
 def _venue_words(body: bytes, rules: ErrorRules) -> str | None:
@@ -134,8 +134,8 @@ def _venue_words(body: bytes, rules: ErrorRules) -> str | None:
 
 def _no_answer(error: Exception | None, asked: Asked, timeout_s: float) -> SourceError:
     """No complete HTTP answer: refused, reset, cut, too slow, no such host, a bad certificate, or an undecodable body."""
-    import ccxt
     import requests
+    from ccxt.base import errors
 
     from cryptai_pipelines.sources.deadline_http import BodyError
 
@@ -151,9 +151,9 @@ def _no_answer(error: Exception | None, asked: Asked, timeout_s: float) -> Sourc
     system = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if system:
         return Transient(f"{asked}: {system[-1].strerror}")
-    if isinstance(error, ccxt.RequestTimeout) or any(isinstance(cause, TimeoutError) for cause in causes):
+    if isinstance(error, errors.RequestTimeout) or any(isinstance(cause, TimeoutError) for cause in causes):
         return Transient(f"{asked}: no complete answer within {timeout_s:.1f} s")
-    if isinstance(error, ccxt.BaseError):
+    if isinstance(error, errors.BaseError):
         return Transient(f"{asked}: the connection broke before the answer was complete")
     return Transient(f"{asked}: {type(error).__name__}")
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.times import to_datetime, to_ms
 
@@ -49,13 +50,19 @@ def read_hull(source: Cursor | Database, series: Series) -> Interval | None:
     return None if start is None else Interval(to_ms(start), to_ms(end))  # type: ignore[arg-type]
 
 
-def read_first_bar(db: Database, series: Series) -> int | None:
-    """The open time of the first bar that any source has given, epoch ms."""
+def covered_series(db: Database) -> list[Series]:
+    """The series of which any source covers anything, by symbol and length of the timeframe."""
+    rows = db.rows("SELECT DISTINCT symbol, timeframe FROM historical_data_range WHERE covered_until IS NOT NULL")
+    return sorted((Series(symbol, parse_timeframe(code)) for symbol, code in rows), key=lambda one: (one[0], one[1].ms))
+
+
+def read_first_and_last(db: Database, series: Series) -> tuple[int | None, int | None]:
+    """The open times of the first and the last bar that any source has given, epoch ms."""
     rows = db.rows(
-        "SELECT min(first_ts) FROM historical_data_range WHERE symbol = %s AND timeframe = %s",
+        "SELECT min(first_ts), max(last_ts) FROM historical_data_range WHERE symbol = %s AND timeframe = %s",
         (series.symbol, series.timeframe.code),
     )
-    return to_ms(rows[0][0])
+    return to_ms(rows[0][0]), to_ms(rows[0][1])
 
 
 def extend_coverage(

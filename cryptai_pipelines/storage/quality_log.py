@@ -229,13 +229,14 @@ def quarantine_rows(cursor: Cursor, source: str, series: Series, rows: Columns, 
     return change.new
 
 
-def count_quarantined(db: Database, source: str, series: Series) -> dict[str, int]:
-    """How many bars of a series are in quarantine by the rule they broke, the most frequent first; not those that the venue has
-    mended since."""
+def count_quarantined(db: Database, series: Series) -> dict[str, int]:
+    """How many bars of a series, of whatever source, are in quarantine by the rule they broke, the most frequent first; not
+    those in whose place a good one stands by now."""
     rows = db.rows(
-        "SELECT q.rule, count(DISTINCT q.ts) FROM quarantine AS q LEFT JOIN market_data AS m USING (symbol, timeframe, ts)"
-        " WHERE q.source = %s AND q.symbol = %s AND q.timeframe = %s AND m.ts IS NULL GROUP BY q.rule ORDER BY 2 DESC, 1",
-        (source, *_keys(series).values()),
+        "SELECT q.rule, count(DISTINCT q.ts) FROM quarantine AS q WHERE q.symbol = %s AND q.timeframe = %s"
+        " AND NOT EXISTS (SELECT FROM market_data AS m WHERE m.symbol = q.symbol AND m.timeframe = q.timeframe AND m.ts = q.ts"
+        " AND NOT m.is_filled) GROUP BY q.rule ORDER BY 2 DESC, 1",
+        tuple(_keys(series).values()),
     )
     return dict(rows)
 

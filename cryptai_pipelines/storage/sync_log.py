@@ -14,6 +14,7 @@ from cryptai_pipelines.storage.leases import SeriesLease
 
 COUNTS = ("pages", "rows_fetched", "rows_new", "rows_restated", "rows_validated", "rows_quarantined")
 FINAL_STATUSES = ("COMPLETED", "PARTIAL", "FAILED")
+_EXPIRED = "abandoned: its lease ran out"
 
 
 def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None, source: str | None = None) -> int:
@@ -28,8 +29,8 @@ def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None, sour
 
 
 def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, int], error: str | None = None) -> None:
-    """Close a RUNNING row. `counts`: any of `COUNTS`. A row that was closed by a process
-    that took the series over stays as it is."""
+    """Close a RUNNING row. `counts`: any of `COUNTS`. A row that was closed by a process that took the series over stays as it
+    is; one that was closed because its writer had been silent for too long was not taken over, and is told the truth now."""
     if status not in FINAL_STATUSES:
         raise BadInput(f"sync status {status!r} is not final; accepted: {' '.join(FINAL_STATUSES)}")
     unknown = [name for name in counts if name not in COUNTS]
@@ -39,10 +40,23 @@ def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, 
     cursor.execute(
         sql.SQL(
             "UPDATE data_sync_log SET status = %s, finished_at = clock_timestamp(), error = %s{} WHERE id = %s"
-            " AND status = 'RUNNING'"
+            " AND (status = 'RUNNING' OR error = %s)"
         ).format(sql.SQL("").join(given)),
-        (status, error, *(int(value) for value in counts.values()), sync_id),
+        (status, error, *(int(value) for value in counts.values()), sync_id, _EXPIRED),
     )
+
+
+def close_expired(db: Database) -> int:
+    """Close the RUNNING rows whose lease has run out, for whoever looks at the log before the series is next written; how many
+    there were. A lease is extended with every commit, in `historical_data_range`."""
+    rows = db.rows(
+        "UPDATE data_sync_log AS l SET status = 'FAILED', finished_at = clock_timestamp(), error = %s"
+        " WHERE status IN ('PENDING', 'RUNNING') AND lease_until < clock_timestamp() AND NOT EXISTS ("
+        " SELECT FROM historical_data_range AS h WHERE h.symbol = l.symbol AND h.timeframe = l.timeframe"
+        " AND h.lease_token = l.token AND h.lease_until > clock_timestamp()) RETURNING id",
+        (_EXPIRED,),
+    )
+    return len(rows)
 
 
 def note_validation(
@@ -59,14 +73,25 @@ def note_validation(
     )
 
 
-_COLUMNS = ("id", "status", "started_at", "finished_at", "lease_until", "token", *COUNTS, "run_id", "error", "duration_seconds")
+_COLUMNS = (
+    "id",
+    "source",
+    "status",
+    "started_at",
+    "finished_at",
+    "lease_until",
+    "token",
+    *COUNTS,
+    "run_id",
+    "error",
+    "duration_seconds",
+)
 
 
-def read_syncs(db: Database, source: str, series: Series, limit: int = 20) -> list[dict[str, Any]]:
-    """The latest syncs of a series, newest first, one mapping per row."""
+def read_syncs(db: Database, series: Series, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest syncs of a series from any source, newest first, one mapping per row."""
     rows = db.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE source = %s AND symbol = %s AND timeframe = %s"
-        " ORDER BY id DESC LIMIT %s",
-        (source, series.symbol, series.timeframe.code, limit),
+        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE symbol = %s AND timeframe = %s ORDER BY id DESC LIMIT %s",
+        (series.symbol, series.timeframe.code, limit),
     )
     return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

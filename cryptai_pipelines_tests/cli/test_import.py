@@ -177,12 +177,12 @@ def test_an_import_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(
             cut = CutFile(file.findings, file.timeframe, file.rows, file.kept, file.fetched_at_ms, file.memory, after)
             with pytest.raises(Cut):
                 import_file(database, hold, SERIES, "file:x", cut, run_id="test")
-            assert read_syncs(database, "file:x", SERIES, 1)[0]["status"] == "FAILED"
+            assert read_syncs(database, SERIES, 1)[0]["status"] == "FAILED"
         imported = import_file(database, hold, SERIES, "file:x", file, run_id="test")
     assert imported.outcome.rows == ROWS
     assert np.array_equal(_stored(database)["close"], bars["close"])
     assert database.rows("SELECT count(*), count(DISTINCT ts) FROM raw_ohlcv") == [(ROWS, ROWS)]
-    assert read_syncs(database, "file:x", SERIES, 1)[0]["status"] == "COMPLETED"
+    assert read_syncs(database, SERIES, 1)[0]["status"] == "COMPLETED"
 
 
 @pytest.mark.parametrize(

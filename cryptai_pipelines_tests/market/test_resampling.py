@@ -62,6 +62,19 @@ def test_every_pair_of_timeframes(source: Timeframe, target: Timeframe) -> None:
     assert target.on_grid(index_ms(ours.index)).all()
 
 
+@given(frame=cases, flags=st.lists(st.booleans(), min_size=250, max_size=250))
+@settings(max_examples=20)
+def test_a_bar_made_of_any_filled_one_is_filled(frame: pd.DataFrame, flags: list[bool]) -> None:
+    frame = frame.assign(is_filled=np.array(flags[: len(frame)], dtype=bool))
+    longer = resample(frame, Timeframe.H1, Timeframe.D1)
+    assert longer["is_filled"].dtype == bool
+    filled_days = {ts.floor("D") for ts, filled in frame["is_filled"].items() if filled}
+    assert {ts for ts, filled in longer["is_filled"].items() if filled} == filled_days
+    pd.testing.assert_frame_equal(
+        longer.drop(columns="is_filled"), resample(frame[list(BAR_COLUMNS)], Timeframe.H1, Timeframe.D1)
+    )
+
+
 def test_two_steps_equal_one() -> None:
     frame = bars(5, 5_000, Timeframe.M15, 0.1).drop(columns="trades")
     direct = resample(frame, Timeframe.M15, Timeframe.D1)

@@ -135,7 +135,7 @@ def test_a_restated_bar_changes_what_it_touches_and_nothing_else(postgres_server
             (0, len(before)),
             (1, 1),
         ]
-        quarantined = quality_log.count_quarantined(restated, "binance", SERIES)
+        quarantined = quality_log.count_quarantined(restated, SERIES)
         assert quarantined == ({"price_order": 1} if bad else {})
 
 

@@ -19,7 +19,7 @@ from cryptai_pipelines.orchestration.chain.steps import chain_steps, data_steps,
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.sources.errors import Transient
-from cryptai_pipelines.storage import gap_fills, market_data, quality_log, series_sources
+from cryptai_pipelines.storage import coverage, gap_fills, market_data, quality_log, series_sources
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
@@ -120,6 +120,8 @@ def test_each_bar_comes_from_the_first_source_that_has_it(world: tuple) -> None:
     # A gap that the source before has closed in part is asked for from where it still is one.
     assert [knock for knock in knocks if knock[0] == "kraken"] == [("kraken", 102), ("kraken", 400), ("kraken", 900)]
     assert [one.source for one in series_sources.read_sources(database, SERIES)] == ["binance", "binance_archive", "kraken"]
+    # Nobody but the primary was asked for what lies between the gaps.
+    assert coverage.read_coverage(database, "kraken", SERIES).covered is None
 
 
 def test_a_filled_bar_is_no_received_one(world: tuple) -> None:

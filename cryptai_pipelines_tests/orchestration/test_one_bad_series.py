@@ -55,7 +55,7 @@ def test_siblings_reach_the_end_and_the_bad_one_is_named(database, instance, tmp
             "BNB-USDT|1h": "MATERIALIZED",
         }, asset
     assert market_data.span(database, Series("ETH-USDT", Timeframe.H1)) is None
-    [attempt] = sync_log.read_syncs(database, "binance", Series("ETH-USDT", Timeframe.H1))
+    [attempt] = sync_log.read_syncs(database, Series("ETH-USDT", Timeframe.H1))
     assert attempt["status"] == "FAILED" and "451" in attempt["error"]
     check = dg.AssetCheckKey(dg.AssetKey("raw_ohlcv"), "series_are_synced")
     evaluation = instance.get_latest_asset_check_evaluation_record(check).event.asset_check_evaluation

@@ -133,7 +133,7 @@ EVERY_DAY = {
     "daily_catch_up": ["02:30"],
     "latest_prices": [f"{hour:02}:{minute}" for hour in range(24) for minute in ("00", "30")],
 }
-SUNDAYS = {"weekly_maintenance": ["04:00"]}
+SUNDAYS = {"weekly_gaps": ["03:00"], "weekly_maintenance": ["04:00"]}
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -42,7 +43,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _statuses(db: Database, series: Series) -> list[tuple[str, str | None]]:
-    return [(sync["status"], sync["error"]) for sync in sync_log.read_syncs(db, "binance", series)]
+    return [(sync["status"], sync["error"]) for sync in sync_log.read_syncs(db, series)]
 
 
 def test_a_live_holder_keeps_the_series(database_per_module: Database) -> None:
@@ -186,10 +187,32 @@ def test_syncs_are_counted_and_timed(database_per_module: Database) -> None:
         counts = {name: number for number, name in enumerate(sync_log.COUNTS, start=2)}
         with database_per_module.transaction() as cursor:
             sync_log.finish_sync(cursor, sync, "PARTIAL", counts, error="one page short")
-    [row] = sync_log.read_syncs(database_per_module, "binance", series)
+    [row] = sync_log.read_syncs(database_per_module, series)
     assert {name: row[name] for name in counts} == counts
     assert (row["id"], row["status"], row["run_id"], row["token"]) == (sync, "PARTIAL", "abc", 1)
     assert row["duration_seconds"] == (row["finished_at"] - row["started_at"]).total_seconds()
+
+
+def test_a_row_that_says_running_is_never_older_than_its_lease(database_per_module: Database) -> None:
+    silent, busy = fresh_series(), fresh_series()
+    with (
+        take_series(database_per_module, "binance", silent, "silent", 0.2) as lease,
+        take_series(database_per_module, "binance", busy, "busy", 0.2) as extended,
+    ):
+        sync = sync_log.start_sync(database_per_module, lease)
+        other = sync_log.start_sync(database_per_module, extended)
+        with database_per_module.transaction() as cursor:
+            check_lease(cursor, replace(extended, lease_s=600.0))
+        _until(lambda: sync_log.close_expired(database_per_module) > 0)
+        assert _statuses(database_per_module, silent) == [("FAILED", "abandoned: its lease ran out")]
+        assert _statuses(database_per_module, busy) == [("RUNNING", None)]
+        assert sync_log.close_expired(database_per_module) == 0
+        # Nobody took the series, so the silent one may end well after all, and the log tells so.
+        with database_per_module.transaction() as cursor:
+            check_lease(cursor, lease)
+            sync_log.finish_sync(cursor, sync, "COMPLETED", {})
+            sync_log.finish_sync(cursor, other, "COMPLETED", {})
+    assert _statuses(database_per_module, silent) == [("COMPLETED", None)] == _statuses(database_per_module, busy)
 
 
 def test_the_lock_is_gone_with_the_block_even_when_it_fails(database_per_module: Database) -> None:

@@ -131,7 +131,7 @@ def _read_series(database: Database, venue: str, series: Series) -> SeriesQualit
         dict(gaps),
         dict(missing),
         quality_log.read_kinds(database, series, PREFIX),
-        quality_log.count_quarantined(database, venue, series),
+        quality_log.count_quarantined(database, series),
     )
 
 

@@ -129,7 +129,7 @@ def _ask(
                 error = str(failure)
             attempts.append(Attempt(door.source, gap, now_ms, bars, error))
 
-    receive_pages(database, lease, door.source, door.origin, pages(), run_id=run_id)
+    receive_pages(database, lease, door.source, door.origin, pages(), run_id=run_id, in_pieces=True)
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         for one in attempts:

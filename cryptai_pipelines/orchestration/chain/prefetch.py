@@ -1,13 +1,18 @@
-"""Reading ahead: the next pages are fetched while the last ones are written. Nothing about bars is known here."""
+"""Reading ahead: the next pages are fetched while the last ones are written, by one thread or by several. Nothing about bars is
+known here."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
+Part = TypeVar("Part")
 
 
 def prefetched(items: Iterable[Item], depth: int) -> Iterator[Item]:
@@ -50,6 +55,39 @@ def prefetched(items: Iterable[Item], depth: int) -> Iterator[Item]:
     finally:
         abandoned.set()
         reader.join(timeout=60)
+
+
+def fetched_together(parts: Sequence[Part], fetch: Callable[[Part], Iterable[Item]], threads: int) -> Iterator[Item]:
+    """The items of every part in the order of `parts`, of which `threads` are fetched at a time and as many more kept ahead.
+
+    An error of a part is raised here after all items before it. Leaving early stops each thread at its next item.
+    """
+    abandoned = threading.Event()
+
+    def read(part: Part) -> tuple[list[Item], Exception | None]:
+        items: list[Item] = []
+        try:
+            for item in fetch(part):
+                items.append(item)
+                if abandoned.is_set():
+                    break
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the consumer and is raised there
+            return items, error
+        return items, None
+
+    left, ahead = iter(parts), deque[Future[tuple[list[Item], Exception | None]]]()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
+    try:
+        ahead.extend(pool.submit(read, part) for part in islice(left, 2 * threads))
+        while ahead:
+            items, error = ahead.popleft().result()
+            yield from items
+            if error is not None:
+                raise error
+            ahead.extend(pool.submit(read, part) for part in islice(left, 1))
+    finally:
+        abandoned.set()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def batches(

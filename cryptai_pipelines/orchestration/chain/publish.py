@@ -64,7 +64,7 @@ def publish(
         metrics=metrics,
         optimistic=metrics if settled.books[0] == settled.books[1] else _without_days(settled),
         parameters=settled.parameters,
-        quality=_quality(database, venue, series),
+        quality=_quality(database, series),
         provenance=_provenance(series, venue, header),
         simulated=simulated,
     )
@@ -86,10 +86,10 @@ def _without_days(settled: EngineState) -> dict[str, float]:
     return summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True)
 
 
-def _quality(database: Database, venue: str, series: Series) -> dict[str, object]:
+def _quality(database: Database, series: Series) -> dict[str, object]:
     expected, received = quality_log.count_bars(database, series)
     gaps, missing = quality_log.count_missing(database, series)
-    quarantined = quality_log.count_quarantined(database, venue, series)
+    quarantined = quality_log.count_quarantined(database, series)
     return {
         "bars": received,
         "gaps": gaps,

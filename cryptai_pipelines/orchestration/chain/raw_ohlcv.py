@@ -5,8 +5,9 @@ How pages are stored is in `receive`; whether a bar is good is judged by the nex
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 from cryptai_pipelines.market.bars import row_count
@@ -17,7 +18,7 @@ from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
-from cryptai_pipelines.orchestration.chain.prefetch import prefetched
+from cryptai_pipelines.orchestration.chain.prefetch import fetched_together, prefetched
 from cryptai_pipelines.orchestration.chain.receive import (
     PAGES_PER_COMMIT,
     RAW,
@@ -33,6 +34,7 @@ from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import coverage, series_sources, state, symbols, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.storage.series_sources import SeriesSource
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ ASSET = RAW
 # As many as one commit takes, so that fetching never waits for a commit.
 _PAGES_AHEAD = PAGES_PER_COMMIT
 _BARS_WORTH_A_THREAD = 1_000
+# What one of several threads fetches at a time; a history of twice as much is worth having them.
+_BARS_TOGETHER = 10_000
 # Below that the venue itself answers sooner than its archive's files are unpacked.
 _BARS_WORTH_THE_ARCHIVE = 20_000
 
@@ -61,11 +65,13 @@ class Archive(Protocol):
 @dataclass(frozen=True)
 class FetchPolicy:
     """How a series is fetched. `overlap_bars`: stored bars asked for again; `grace_ms`: how long a bar may still change after
-    its close; `only_due`: leave a series alone of which no bar has closed since it was last covered."""
+    its close; `only_due`: leave a series alone of which no bar has closed since it was last covered; `threads`: how many
+    stretches of a long history are fetched at a time."""
 
     overlap_bars: int
     grace_ms: int
     only_due: bool = False
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -105,14 +111,18 @@ def bring_up_to_date(
         if policy.only_due and window is None and covered is not None and covered.end_ms >= until:
             return _outcome(database, source.name, series, received, due=False)
         sync_id = sync_log.start_sync(database, lease, run_id, source.name)
-        _refuse_mixing(database, source.name, series, now)
-        with database.transaction() as cursor:
-            check_lease(cursor, lease)
-            register(cursor, series, source.name, source.origin(series.timeframe))
+        known = series_sources.read_sources(database, series)
+        _refuse_mixing(database, source.name, series, now, known)
+        origin = source.origin(series.timeframe)
+        # A source stays registered, so a tick that finds it so has nothing to write.
+        if (source.name, origin) not in {(one.source, one.origin) for one in known}:
+            with database.transaction() as cursor:
+                check_lease(cursor, lease)
+                register(cursor, series, source.name, origin)
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
             part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
-        _fetch(database, source, lease, sync_id, part, received, on_progress)
+        _fetch(database, source, lease, sync_id, part, policy.threads, received, on_progress)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
         sync_id = sync_id or sync_log.start_sync(database, lease, run_id, source.name)
@@ -142,8 +152,8 @@ def to_fetch(covered: Interval | None, until_ms: int, series: Series, policy: Fe
     return Interval(min(window.start_ms, covered.end_ms), max(window.end_ms, min(covered.start_ms, until_ms)))
 
 
-def _refuse_mixing(database: Database, venue: str, series: Series, now: VenueNow) -> None:
-    primary = series_sources.primary_source(database, series, otherwise=venue)
+def _refuse_mixing(database: Database, venue: str, series: Series, now: VenueNow, known: Sequence[SeriesSource]) -> None:
+    primary = next((one.source for one in known if one.rank == series_sources.PRIMARY_RANK), venue)
     if primary != venue:
         raise CryptaiError(
             f"{series} is fed by {primary} in this store; a series has one primary source, so {venue} is refused"
@@ -210,13 +220,14 @@ def _fetch(
     lease: SeriesLease,
     sync_id: int,
     part: Interval,
+    threads: int,
     received: Received,
     on_progress: OnProgress,
 ) -> None:
     if part.start_ms >= part.end_ms:
         return
     on_progress(Progress(ASSET, lease.series, 0, part.end_ms - part.start_ms, 0))
-    pages = source.bars(lease.series.symbol, lease.series.timeframe, *part)
+    pages = _pages(source, lease.series, part, threads)
     # A tick's few bars are one page; a thread of its own, with a client of its own, would cost more than it saves.
     long = part.end_ms - part.start_ms > _BARS_WORTH_A_THREAD * lease.series.timeframe.ms
     ahead = prefetched(pages, _PAGES_AHEAD) if long else pages
@@ -240,6 +251,25 @@ def _from_what_is_kept(
                     logger.warning("%s: %s no longer keeps the bars from %s on", series, venue, format_time(lost.start_ms))
                     coverage.extend_coverage(cursor, venue, series, lost)
         yield page
+
+
+def _pages(source: BarSource, series: Series, part: Interval, threads: int) -> Iterator[Page]:
+    """The pages of `part`, of a long one by `threads` as soon as it is known where its bars begin. Every stretch is settled by
+    itself, by the rules of its source, and the stretches tile what is left."""
+    timeframe = series.timeframe
+    pages = source.bars(series.symbol, timeframe, *part)
+    for page in pages:
+        yield page
+        left = Interval(page.asked.end_ms, part.end_ms)
+        long = left.end_ms - left.start_ms >= 2 * _BARS_TOGETHER * timeframe.ms
+        if threads > 1 and long and row_count(page.rows):
+            break
+    else:
+        return
+    length = _BARS_TOGETHER * timeframe.ms
+    cuts = [left.start_ms, *range(timeframe.floor(left.start_ms) + length, left.end_ms, length), left.end_ms]
+    stretches = [Interval(*ends) for ends in pairwise(cuts)]
+    yield from fetched_together(stretches, lambda one: source.bars(series.symbol, timeframe, *one), threads)
 
 
 def _outcome(database: Database, venue: str, series: Series, received: Received, *, due: bool) -> Outcome:

@@ -34,7 +34,7 @@ _ROWS = struct.Struct("<q")
 @dataclass
 class Received:
     """What has been stored so far. `first_ts`: the first open time of all, epoch ms. `settled`: what the pages together asked
-    for, without what lies between them taken out."""
+    for."""
 
     pages: int = 0
     fetched: int = 0
@@ -62,12 +62,14 @@ def receive_pages(
     run_id: str,
     asked: Interval | None = None,
     as_primary: bool = False,
+    in_pieces: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Received:
     """Append `pages` of `source` to the leased series, a few pages a transaction, under a sync of its own in the log.
 
     `origin`: what bars of this source are marked with (`rest`, `archive`, `csv`, `udf`, `secondary`, `resampled`). `asked`: the
     whole of what the pages are about, for progress. `as_primary`: from now on this source is believed before all others.
+    `in_pieces`: the pages are about single gaps, and nobody was asked for what lies between them: no coverage is claimed.
     Raises what `pages` raises: what was committed stays, and the log says PARTIAL, or FAILED when nothing was received.
     """
     received = Received()
@@ -77,7 +79,7 @@ def receive_pages(
     sync_id = sync_log.start_sync(database, lease, run_id, source)
     status, error = "FAILED", "interrupted"
     try:
-        store_pages(database, lease, source, sync_id, pages, received, asked, on_progress)
+        store_pages(database, lease, source, sync_id, pages, received, asked, on_progress, in_pieces=in_pieces)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
         status, error = failed_status(received, failure), str(failure)
@@ -90,7 +92,10 @@ def receive_pages(
 
 def register(cursor: Cursor, series: Series, source: str, origin: str, *, as_primary: bool = False) -> None:
     """Make `source` one of the series' sources. When that changes which source is believed, all bars count as changed."""
-    before = [one.source for one in series_sources.read_sources(cursor, series)]
+    known = series_sources.read_sources(cursor, series)
+    if not as_primary and any((one.source, one.origin) == (source, origin) for one in known):
+        return
+    before = [one.source for one in known]
     series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
     after = [one.source for one in series_sources.read_sources(cursor, series)]
     whole = coverage.read_hull(cursor, series)
@@ -112,11 +117,13 @@ def store_pages(
     received: Received,
     asked: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
+    *,
+    in_pieces: bool = False,
 ) -> None:
     """Append `pages`, `PAGES_PER_COMMIT` or `ROWS_PER_COMMIT` a transaction, adding what was stored to `received` as it is
     committed."""
     for batch in batches(pages, PAGES_PER_COMMIT, lambda page: row_count(page.rows), ROWS_PER_COMMIT):
-        _store(database, lease, source, sync_id, batch, received)
+        _store(database, lease, source, sync_id, batch, received, in_pieces)
         if asked is not None:
             # A whole history is asked for from 1970 on; progress counts from the first bar there is.
             start = asked.start_ms if received.first_ts is None else max(asked.start_ms, received.first_ts)
@@ -125,22 +132,29 @@ def store_pages(
 
 
 def _store(
-    database: Database, lease: SeriesLease, source: str, sync_id: int, pages: Sequence[Page], received: Received
+    database: Database,
+    lease: SeriesLease,
+    source: str,
+    sync_id: int,
+    pages: Sequence[Page],
+    received: Received,
+    in_pieces: bool,
 ) -> None:
     rows = concat_columns([page.rows for page in pages])
     counts = [row_count(page.rows) for page in pages]
     known_at = np.repeat(np.array([page.fetched_at_ms for page in pages], dtype="int64"), counts)
     if received.first_ts is None and len(rows["ts"]):
         received.first_ts = int(rows["ts"].min())
-    start = pages[0].asked.start_ms if received.settled is None else received.settled.start_ms
-    received.settled = Interval(start, pages[-1].asked.end_ms)
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         fetch_ids = fetch_log.log_fetches(cursor, sync_id, source, lease.series, pages)
         change = raw.append(cursor, source, lease.series, rows, np.repeat(fetch_ids, counts), known_at)
         _count_rows(cursor, lease.series, change)
         record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id, change)
-        _extend_coverage(cursor, lease.series, source, received, rows["ts"])
+        if not in_pieces:
+            start = pages[0].asked.start_ms if received.settled is None else received.settled.start_ms
+            received.settled = Interval(start, pages[-1].asked.end_ms)
+            _extend_coverage(cursor, lease.series, source, received, rows["ts"])
     received.pages += len(pages)
     received.fetched += len(rows["ts"])
     received.change += change

@@ -44,7 +44,9 @@ def data_steps(
 ) -> list[Step]:
     """From the venue to validated bars. `only_due`: leave series alone of which no bar has closed since the last time.
     `archive`: where a long history is read first."""
-    policy = raw_ohlcv.FetchPolicy(settings.overlap_bars, round(settings.grace_seconds * 1000), only_due)
+    policy = raw_ohlcv.FetchPolicy(
+        settings.overlap_bars, round(settings.grace_seconds * 1000), only_due, settings.fetch_threads
+    )
     venue_now = asked_once(source)
 
     def fetch(lease: SeriesLease) -> Outcome:

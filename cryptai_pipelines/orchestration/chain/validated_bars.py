@@ -92,7 +92,7 @@ def _bring_up_to_date(database: Database, lease: SeriesLease, on_progress: OnPro
 def _reach(database: Database, series: Series, received: state.SeriesState | None) -> _Reach | None:
     """What must be judged: everything when the code or the start of coverage is another one than before, otherwise what raw
     bars changed and what coverage has settled since. Rows that lie outside coverage wait until it has reached them."""
-    covered, first = coverage.read_hull(database, series), coverage.read_first_bar(database, series)
+    covered, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
     if received is None or covered is None or first is None:
         return None
     first = max(series.timeframe.floor(first), covered.start_ms)

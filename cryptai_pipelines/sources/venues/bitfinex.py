@@ -140,5 +140,6 @@ BITFINEX = Venue(
     listings=_listings,
     prices=Question(_TICKERS, {"symbols": "ALL"}, _prices),
     active=frozenset({"listed"}),
+    page_bars=_PAGE_ROWS,
     pace_s=0.7,
 )

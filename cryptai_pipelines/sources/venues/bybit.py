@@ -115,5 +115,8 @@ BYBIT = Venue(
     listings=_listings,
     prices=Question(_TICKERS, _SPOT, _prices),
     active=frozenset({"Trading"}),
+    page_bars=_PAGE_ROWS,
+    own_week="Monday",
+    reported=("quote_volume",),
     empty_bars="flat",
 )

@@ -114,5 +114,6 @@ COINBASE = Venue(
     listings=_listings,
     prices=Question(_SPARK_LINES, {}, _prices),
     active=frozenset({"online"}),
+    page_bars=300,
     pace_s=0.1,
 )

@@ -105,6 +105,10 @@ GATE = Venue(
     listings=_listings,
     prices=Question(_TICKERS, {"timezone": "utc0"}, _prices),
     active=frozenset({"tradable"}),
+    page_bars=1000,
+    history_bars=_KEPT_BARS,
+    own_week="Thursday",
+    reported=("quote_volume",),
     empty_bars="flat",
     pace_s=0.05,
 )

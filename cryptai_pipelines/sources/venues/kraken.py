@@ -147,6 +147,10 @@ KRAKEN = Venue(
     listings=_listings,
     prices=Question(_TICKER, {}, _prices),
     active=frozenset({"online"}),
+    page_bars=KEPT_BARS,
+    history_bars=KEPT_BARS,
+    own_week="Thursday",
+    reported=("trades",),
     empty_bars="flat",
     pace_s=1.2,
 )

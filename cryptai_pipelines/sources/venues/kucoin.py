@@ -109,4 +109,7 @@ KUCOIN = Venue(
     listings=_listings,
     prices=Question(_TICKERS, {}, _prices),
     active=frozenset({"enabled"}),
+    page_bars=1500,
+    own_week="Thursday",
+    reported=("quote_volume",),
 )

@@ -114,6 +114,8 @@ OKX = Venue(
     listings=_listings,
     prices=Question(_TICKERS, _SPOT, _prices),
     active=frozenset({"live"}),
+    page_bars=_PAGE_ROWS,
+    reported=("quote_volume",),
     empty_bars="flat",
     pace_s=0.1,
 )
