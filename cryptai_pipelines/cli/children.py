@@ -4,11 +4,14 @@ started, and what happens when one ends by itself, is decided in `up`."""
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+_LOG_LIMIT_BYTES = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,18 @@ class Child:
 
 
 def start_child(name: str, program: str, arguments: list[str], environment: dict[str, str], lock: IO[str]) -> Child:
-    """Start `program` of this virtual environment; its output goes to a log under `DAGSTER_HOME`. It holds `lock` as long as it
+    """Start `program` of this virtual environment; its output goes to a log under `CRYPTAI_HOME`. It holds `lock` as long as it
     lives. `CryptaiError` when it is not installed."""
     from cryptai_pipelines.market.errors import CryptaiError
 
     path = Path(sys.executable).parent / program
     if not path.exists():
         raise CryptaiError(f"{path} is missing; install this project again into its virtual environment")
-    logs = Path(environment["DAGSTER_HOME"]) / "logs"
-    logs.mkdir(exist_ok=True)
+    # Not `DAGSTER_HOME/logs`: what lies there Dagster takes for its telemetry, sends away and deletes, telemetry on or off.
+    logs = Path(environment["CRYPTAI_HOME"]) / "logs"
+    logs.mkdir(exist_ok=True, mode=0o700)
     log = logs / f"{program}.log"
+    trim_log(log)
     end, rope = os.pipe()
     command = [sys.executable, "-m", "cryptai_pipelines.cli.tether", str(end), str(path), *arguments]
     try:
@@ -52,6 +57,13 @@ def start_child(name: str, program: str, arguments: list[str], environment: dict
     finally:
         os.close(end)
     return Child(name, tether, rope, log)
+
+
+def trim_log(log: Path, limit: int = _LOG_LIMIT_BYTES) -> None:
+    """Move a log of more than `limit` bytes to `NAME.1`, in place of what that held. Its writer, which appends, goes on."""
+    if log.exists() and log.stat().st_size > limit:
+        shutil.copyfile(log, log.with_name(log.name + ".1"))
+        os.truncate(log, 0)
 
 
 def stop_children(children: list[Child]) -> None:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
-from cryptai_pipelines.cli.children import Child, start_child, stop_children
+from cryptai_pipelines.cli.children import Child, start_child, stop_children, trim_log
 from cryptai_pipelines.cli.ports import HOST, answers, refuse_taken_port
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ def _keep_running(crew: _Crew, store: Store) -> None:
         if child is not None and child.tether.poll() is not None:
             say(f"up: {name} ended with exit code {child.tether.returncode} and is started again; its log is {child.log}")
             stop_children([crew.children.pop(name)])
+        elif child is not None:
+            trim_log(child.log)
         if name not in crew.children and _is_due(crew.restarts[name]):
             try:
                 _start(crew, name)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.holes import Door, OpenDoors
-from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive
+from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, refuse_other_kind
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 
@@ -43,16 +43,28 @@ def doors(
 ) -> OpenDoors:
     """The doors of every series. A secondary venue is opened when it is first knocked at."""
 
+    @cache
+    def same_kind() -> None:
+        if archive is not None:
+            refuse_other_kind(archive, primary.is_simulated())
+
     def of(series: Series) -> list[Door]:
         timeframe = series.timeframe
         found = [Door(primary.name, primary.origin(timeframe), partial(primary.bars, series.symbol, timeframe))]
         if archive is not None:
-            found.append(Door(archive.name, "archive", partial(archive.bars, series.symbol, timeframe)))
+            found.append(Door(archive.name, "archive", partial(_bars_of_archive, archive, same_kind, series)))
         for secondary, opened in secondaries:
             found.append(Door(secondary.exchange, "secondary", partial(_bars_of, opened, secondary, series)))
         return found
 
     return of
+
+
+def _bars_of_archive(
+    archive: Archive, same_kind: Callable[[], None], series: Series, start_ms: int, end_ms: int
+) -> Iterator[Page]:
+    same_kind()
+    return archive.bars(series.symbol, series.timeframe, start_ms, end_ms)
 
 
 def _bars_of(

@@ -4,6 +4,9 @@ What the UI shows of an asset's partitions is read from the events of runs. So n
 of each kind of event the latest one of every partition stays, whatever its age, and with it its run.
 """
 
+import re
+import shutil
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -15,6 +18,7 @@ from cryptai_pipelines.storage.database import Cursor, Database
 KEPT_DAYS = 30
 ALERTS_KEPT_DAYS = 90
 _BATCH = 20_000
+_RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 # Events of these runs may still be added to or waited for.
 _FINISHED = "('SUCCESS', 'FAILURE', 'CANCELED')"
@@ -67,6 +71,19 @@ def _delete_events(cursor: Cursor, days: int) -> int:
             return events
 
 
+def delete_orphaned_output(dagster_db: Database, storage: Path, days: int = KEPT_DAYS) -> int:
+    """Delete from Dagster's storage folder what runs printed that are not in its records any more and began more than `days`
+    ago; of how many runs. Folders that are not named after a run are left alone."""
+    kept = {run_id for (run_id,) in dagster_db.rows("SELECT run_id FROM runs")}
+    oldest = time.time() - days * 86_400
+    gone = 0
+    for folder in storage.iterdir() if storage.is_dir() else ():
+        if _RUN_ID.fullmatch(folder.name) and folder.name not in kept and folder.stat().st_mtime < oldest:
+            shutil.rmtree(folder)
+            gone += 1
+    return gone
+
+
 def dagster_database(instance: dg.DagsterInstance) -> Database:
     """The database of Dagster's own records; `dg.Failure` for an instance that keeps them elsewhere."""
     url = getattr(instance.event_log_storage, "postgres_url", None)
@@ -97,6 +114,7 @@ def maintain(context: dg.OpExecutionContext, store: StoreResource) -> None:
     dagster_db = dagster_database(context.instance)
     try:
         gone: dict[str, int] = delete_old_records(dagster_db)
+        gone["run_outputs"] = delete_orphaned_output(dagster_db, Path(context.instance.storage_directory()))
     finally:
         dagster_db.close()
     with store.open() as database:

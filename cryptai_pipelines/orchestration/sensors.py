@@ -17,7 +17,7 @@ from cryptai_pipelines.orchestration.alerts.cause import Cause, reconcile
 from cryptai_pipelines.orchestration.alerts.dagster_causes import CheckState, check_causes, read_checks, run_causes
 from cryptai_pipelines.orchestration.alerts.data_causes import file_causes, stale_causes, sync_causes
 from cryptai_pipelines.orchestration.alerts.receivers import read_receivers
-from cryptai_pipelines.orchestration.jobs import CHAIN_JOB
+from cryptai_pipelines.orchestration.jobs import ALL_JOBS, CHAIN_JOB
 from cryptai_pipelines.orchestration.maintenance import BACKUP_JOB
 from cryptai_pipelines.orchestration.resources import StoreResource
 from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG
@@ -97,7 +97,7 @@ def _files(_: dg.SensorEvaluationContext, database: Database, settings: Settings
 
 
 def _runs(context: dg.SensorEvaluationContext, _: Database, settings: Settings) -> Sequence[Cause]:
-    return run_causes(context.instance, settings.ui_url)
+    return run_causes(context.instance, [job.name for job in ALL_JOBS], settings.ui_url)
 
 
 @dg.sensor(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from cryptai_pipelines.market.clock import parse_window
+from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import CHAIN, OWNERS, Entry, lineage_version
@@ -20,6 +21,9 @@ from cryptai_pipelines.orchestration.partitions import GRID, ONE_RUN, series_of
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource
 from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG, SCHEDULED_TAG
 from cryptai_pipelines.orchestration.versions import Versions, symbols_version
+from cryptai_pipelines.sources.errors import SourceError
+from cryptai_pipelines.sources.source import BarSource
+from cryptai_pipelines.storage.database import Database
 
 
 class Window(dg.Config):
@@ -73,6 +77,7 @@ def series_chain(
     series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
     with store.open() as database:
         source, settings, run_id = venue.open(database), store.settings(), context.run.run_id
+        _know_listing(context, database, source, series)
         archive = open_archive(settings, database)
         steps = chain_steps(
             database,
@@ -95,6 +100,17 @@ def series_chain(
             if check.spec.key in context.selected_asset_check_keys:
                 yield synced_result(results) if check is SYNCED else evaluate(check, database, results)
     _raise_for_failures(results)
+
+
+def _know_listing(context: dg.AssetExecutionContext, database: Database, venue: BarSource, series: Sequence[Series]) -> None:
+    """Know what market the bars are of before the first of them is stored: the asset `symbols` may not be made for hours.
+    Without the listing, series are brought up to date all the same, and each meets the venue's refusal by itself."""
+    from cryptai_pipelines.orchestration.listings import know_listing
+
+    try:
+        know_listing(database, venue, {one.symbol for one in series})
+    except (CryptaiError, SourceError) as error:
+        context.log.warning(f"the listing of {venue.name} is not known: {error}")
 
 
 def _kept_series(context: dg.AssetExecutionContext, venue: VenueResource) -> Sequence[Series]:

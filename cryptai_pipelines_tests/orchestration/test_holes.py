@@ -23,6 +23,7 @@ from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.sources.errors import Transient
 from cryptai_pipelines.storage import coverage, gap_fills, market_data, quality_log, series_sources
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.quality_log import Finding, replace_findings
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.test_chain_properties import (
@@ -210,6 +211,33 @@ def test_a_failing_source_is_told_of_and_the_next_is_asked(world: tuple) -> None
         ("binance", 0, "binance: HTTP 503"),
         ("kraken", 4, None),
     ]
+
+
+def test_a_source_that_is_down_is_not_asked_for_every_gap(world: tuple) -> None:
+    database, settings = world
+    asked: list[int] = []
+
+    def broken(start_ms: int, end_ms: int) -> Iterator[Page]:
+        asked.append(start_ms)
+        raise Transient("kraken: HTTP 503")
+        yield
+
+    within = Interval(START, START + BARS * HOUR)
+    singles = [Finding(Interval(START + slot * HOUR, START + (slot + 1) * HOUR), "warning", 1, 0, 1) for slot in range(8)]
+    with database.transaction() as cursor:
+        replace_findings(cursor, SERIES, "gap", within, singles)
+    closed = close(database, settings, Door("kraken", "secondary", broken), policy="none")
+    assert closed.gaps == 8 and len(asked) == 3 and closed.errors == ("kraken: kraken: HTTP 503",)
+
+
+def test_a_venue_that_does_not_feed_the_series_is_another_venue(world: tuple) -> None:
+    """As when the settings name another exchange than the one that the series was begun with."""
+    database, settings = world
+    closed = close(database, settings, door("okx", "rest", {100}), policy="none")
+    assert closed.closed_by == {"okx": 1}
+    assert origins(database)[100] == ("okx", "secondary", False)
+    close(database, settings, door("okx", "rest", {400}), policy="none", now_ms=NOW + 7 * DAY)
+    assert origins(database)[400] == ("okx", "secondary", False)
 
 
 def test_a_source_that_had_nothing_is_left_alone_for_some_days(world: tuple) -> None:

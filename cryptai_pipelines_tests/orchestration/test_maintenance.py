@@ -1,11 +1,18 @@
 """Keeping Dagster's records small takes nothing that a status hangs on, and backups are jobs that are seen."""
 
 import datetime as dt
+import os
+import uuid
 
 import dagster as dg
 import pytest
 
-from cryptai_pipelines.orchestration.maintenance import BACKUP_JOB, dagster_database, delete_old_records
+from cryptai_pipelines.orchestration.maintenance import (
+    BACKUP_JOB,
+    dagster_database,
+    delete_old_records,
+    delete_orphaned_output,
+)
 from cryptai_pipelines.orchestration.partitions import GRID, add_symbols
 from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG
 from cryptai_pipelines.orchestration.sensors import backup_request
@@ -116,6 +123,24 @@ def test_young_records_and_unfinished_runs_are_left_alone(instance, aged):
     delete_old_records(db)
     assert db.rows("SELECT count(*) FROM event_logs WHERE run_id = ANY(%s)", (runs[3:],)) == [(before,)]
     assert db.rows("SELECT count(*) FROM event_logs WHERE run_id = %s", (runs[1],)) == [(running,)]
+
+
+def test_what_runs_printed_goes_with_their_records(instance, tmp_path):
+    kept = instance.create_run_for_job(DEFS.resolve_job_def("make_bars")).run_id
+    old, young = str(uuid.uuid4()), str(uuid.uuid4())
+    for name in (kept, old, young, "schedules"):
+        folder = tmp_path / "storage" / name
+        (folder / "compute_logs").mkdir(parents=True)
+        (folder / "compute_logs" / "abc.err").write_text("said")
+        if name != young:
+            os.utime(folder, (0, 0))
+    records = dagster_database(instance)
+    try:
+        assert delete_orphaned_output(records, tmp_path / "storage") == 1
+        assert delete_orphaned_output(records, tmp_path / "nothing there") == 0
+    finally:
+        records.close()
+    assert {folder.name for folder in (tmp_path / "storage").iterdir()} == {kept, young, "schedules"}
 
 
 def test_backup_and_maintenance_run_as_jobs(database, instance, tmp_path):

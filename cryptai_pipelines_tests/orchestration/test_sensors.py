@@ -179,6 +179,29 @@ def test_a_run_that_dagster_starts_again_is_not_told(quiet, database):
     assert quiet.look("failed_run").startswith("0 new")
 
 
+def test_a_failed_job_is_told_however_many_other_runs_come_after_it(quiet, database):
+    broken.execute_in_process(instance=quiet.instance, raise_on_error=False)
+    assert quiet.look("failed_run").startswith("1 new")
+    for _ in range(101):
+        other_run(quiet.instance)
+    assert quiet.look("failed_run") == "0 new, 1 still firing, 0 recovered"
+
+
+def other_run(instance):
+    """A run of another job that ended well."""
+    return instance.create_run_for_job(other, status=dg.DagsterRunStatus.SUCCESS)
+
+
+@dg.op
+def do_nothing() -> None:
+    """Succeeds."""
+
+
+@dg.job(name="sync_latest_prices")
+def other() -> None:
+    do_nothing()
+
+
 def evaluation(instance, passed, findings, first, last):
     """A run over a part of the grid that evaluated `validated_bars.coverage`."""
     tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -207,6 +230,15 @@ def test_a_finding_about_long_bars_outlives_the_ticks_of_short_ones(quiet, datab
     assert json.loads(quiet.cursors["failed_check"])["validated_bars.coverage"]["open"]
     evaluation(quiet.instance, True, "none", "BTC-USDT|1h", "ETH-USDT|1d")
     assert quiet.look("failed_check") == "0 new, 0 still firing, 1 recovered"
+
+
+def test_no_evaluation_is_missed_when_several_come_between_two_looks(quiet, database):
+    evaluation(quiet.instance, False, "- ETH-USDT 1d: 3 of 9 bars are missing", "BTC-USDT|1h", "ETH-USDT|1d")
+    evaluation(quiet.instance, True, "none", "BTC-USDT|1h", "ETH-USDT|1h")
+    assert quiet.look("failed_check").startswith("1 new")
+    evaluation(quiet.instance, True, "none", "BTC-USDT|1h", "ETH-USDT|1d")
+    evaluation(quiet.instance, True, "none", "BTC-USDT|1h", "ETH-USDT|1h")
+    assert quiet.look("failed_check").endswith("1 recovered")
 
 
 @pytest.mark.parametrize("name", (*KINDS, "alert_delivery"))

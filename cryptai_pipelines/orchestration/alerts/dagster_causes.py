@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
 
 from cryptai_pipelines.orchestration.alerts.cause import Cause
 from cryptai_pipelines.orchestration.alerts.findings import (
@@ -19,8 +20,13 @@ from cryptai_pipelines.orchestration.alerts.findings import (
 
 _RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 _PARTITION = "dagster/partition"
+# The job of what is materialized by hand in the UI.
+_BY_HAND = "__ASSET_JOB"
 _WILL_RETRY = "dagster/will_retry"
 _RUNS_LOOKED_AT = 100
+# Of one check: more than there are while a sensor was off for a night, and few where one look finds one.
+_EVALUATIONS_LOOKED_AT = 100
+_EVALUATIONS_AT_ONCE = 5
 _FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
 
 CheckState = dict[str, Any]
@@ -34,14 +40,33 @@ def read_checks(
     told: dict[str, CheckState] = {}
     for key in keys:
         name = f"{key.asset_key.to_user_string()}.{key.name}"
-        record = instance.get_latest_asset_check_evaluation_record(key)
-        evaluation = record.event.asset_check_evaluation if record and record.event and record.event.dagster_event else None
         state = before.get(name)
-        if evaluation is not None and (state is None or state["run"] != record.run_id):  # type: ignore[union-attr]
-            state = _next_state(instance, record.run_id, record.event.timestamp, evaluation, state)  # type: ignore[union-attr]
+        for run_id, at_s, evaluation in _unseen(instance, key, state["run"] if state else None):
+            state = _next_state(instance, run_id, at_s, evaluation, state)
         if state is not None:
             told[name] = state
     return told
+
+
+def _unseen(instance: dg.DagsterInstance, key: dg.AssetCheckKey, seen: str | None) -> list[tuple[str, float, Any]]:
+    """Run, time and evaluation for each evaluation after that of the run `seen`, or of the last ones, the oldest first. A tick
+    may follow another so closely that one look finds both, and each looked at timeframes of its own."""
+    found: list[tuple[str, float, Any]] = []
+    cursor = None
+    while len(found) < _EVALUATIONS_LOOKED_AT:
+        records = instance.event_log_storage.get_asset_check_execution_history(
+            key, _EVALUATIONS_AT_ONCE, cursor, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+        )
+        for record in records:
+            if record.run_id == seen:
+                return found[::-1]
+            evaluation = record.event.asset_check_evaluation if record.event and record.event.dagster_event else None
+            if evaluation is not None:
+                found.append((record.run_id, record.event.timestamp, evaluation))  # type: ignore[union-attr]
+        if len(records) < _EVALUATIONS_AT_ONCE:
+            break
+        cursor = records[-1].id
+    return found[::-1]
 
 
 def _next_state(
@@ -98,17 +123,13 @@ def check_causes(checks: Mapping[str, CheckState], failed: Collection[tuple[str,
     return causes
 
 
-def run_causes(instance: dg.DagsterInstance, ui_url: str) -> list[Cause]:
-    """Jobs, and other runs by what they were for, whose latest finished run failed and is not retried by Dagster.
+def run_causes(instance: dg.DagsterInstance, jobs: Iterable[str], ui_url: str) -> list[Cause]:
+    """Those of `jobs`, and other runs by what they were for, whose latest finished run failed and is not retried by Dagster.
 
     A run that failed at its end because some of its series had failed is explained: its checks tell which and why.
     """
-    latest: dict[str, dg.RunRecord] = {}
-    filters = dg.RunsFilter(statuses=_FINISHED)
-    for record in instance.get_run_records(filters=filters, limit=_RUNS_LOOKED_AT, order_by="update_timestamp"):
-        latest.setdefault(_purpose(record.dagster_run), record)
     causes = []
-    for purpose, record in latest.items():
+    for purpose, record in _latest_runs(instance, jobs).items():
         run = record.dagster_run
         if run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(_WILL_RETRY) == "true":
             continue
@@ -127,6 +148,17 @@ def run_causes(instance: dg.DagsterInstance, ui_url: str) -> list[Cause]:
             )
         )
     return causes
+
+
+def _latest_runs(instance: dg.DagsterInstance, jobs: Iterable[str]) -> dict[str, dg.RunRecord]:
+    """The latest finished run of each purpose. Each job is asked for by itself: among all runs, that of a daily job is soon
+    behind any number of those that come every five minutes, and would seem to have recovered."""
+    latest: dict[str, dg.RunRecord] = {}
+    for job, limit in [*((job, 1) for job in jobs), (_BY_HAND, _RUNS_LOOKED_AT), (None, _RUNS_LOOKED_AT)]:
+        filters = dg.RunsFilter(job_name=job, statuses=_FINISHED)
+        for record in instance.get_run_records(filters=filters, limit=limit, order_by="update_timestamp"):
+            latest.setdefault(_purpose(record.dagster_run), record)
+    return latest
 
 
 def _purpose(run: dg.DagsterRun) -> str:

@@ -5,7 +5,7 @@ filled by the policy, flagged. Who has been asked, and what was decided, is on r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptai_pipelines.market.bars import row_count
 from cryptai_pipelines.market.errors import CryptaiError
@@ -16,7 +16,7 @@ from cryptai_pipelines.orchestration.chain import validated_bars
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.receive import RAW, receive_pages
 from cryptai_pipelines.sources.errors import SourceError
-from cryptai_pipelines.storage import gap_fills, market_data, quality_log, state
+from cryptai_pipelines.storage import gap_fills, market_data, quality_log, series_sources, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.gap_fills import Attempt
@@ -27,6 +27,8 @@ CARRY_FORWARD, NO_FILL = "carry_forward", "none"
 POLICIES = (CARRY_FORWARD, NO_FILL)
 # A gap that a source could not close is asked of it again after this long: exchanges mend their history, but rarely.
 _PATIENCE_MS = 6 * 24 * 3_600_000
+# A venue that is down answers no other gap either, and each would wait for its own deadline.
+_FAILURES_ENOUGH = 3
 _NEVER_FILLED = ("before_listing", "after_delisting")
 
 
@@ -69,7 +71,8 @@ def close_holes(
 ) -> Closed:
     """Ask `doors` in turn for what is missing of the leased series, then fill by `policy` what nobody has.
 
-    A door that fails for one gap is told of in `errors` and asked for the next one. A gap that a door was asked for during the
+    A door that fails for one gap is told of in `errors` and asked for the next one; one that fails three times in a row is left
+    alone until the next time. A gap that a door was asked for during the
     last six days is not asked of it again, unless `ask_again`. Everything is committed as it comes; a kill loses nothing.
     """
     series = lease.series
@@ -79,13 +82,23 @@ def close_holes(
         if not gaps:
             continue
         before = _missing(database, series)
-        attempts = _ask(database, lease, door, gaps, now_ms, run_id, on_progress)
+        attempts = _ask(database, lease, _as_known(database, series, door), gaps, now_ms, run_id, on_progress)
         errors += [f"{door.source}: {one.error}" for one in attempts if one.error]
         if any(one.bars for one in attempts):
             validated_bars.bring_up_to_date(database, lease)
             closed_by[door.source] = before - _missing(database, series)
     filled = _fill(database, lease, policy, now_ms)
     return Closed(series, begun, closed_by, filled, _missing(database, series), tuple(dict.fromkeys(errors)))
+
+
+def _as_known(database: Database, series: Series, door: Door) -> Door:
+    """`door` with the origin that its bars have in this store. A venue that is asked and does not feed the series is another
+    venue, whatever the settings call it by now."""
+    known = series_sources.read_sources(database, series)
+    own = next((one for one in known if one.source == door.source), None)
+    if own is not None:
+        return replace(door, origin=own.origin)
+    return door if not known or door.origin == "archive" else replace(door, origin="secondary")
 
 
 def _gaps(database: Database, series: Series) -> list[quality_log.Finding]:
@@ -119,6 +132,8 @@ def _ask(
 
     def pages() -> Iterator[Page]:
         for number, gap in enumerate(gaps):
+            if len(attempts) >= _FAILURES_ENOUGH and all(one.error for one in attempts[-_FAILURES_ENOUGH:]):
+                return
             bars, error = 0, None
             on_progress(Progress(ASSET, lease.series, number, len(gaps), bars))
             try:

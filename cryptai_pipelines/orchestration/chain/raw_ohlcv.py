@@ -191,7 +191,7 @@ def _read_archive(
     asked = Interval(read.end_ms if goes_on and read is not None else first, part.end_ms)
     if (asked.end_ms - asked.start_ms) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
         try:
-            _refuse_other_kind(archive, simulated)
+            refuse_other_kind(archive, simulated)
             if read is None:
                 _begin_archive(database, lease, archive.name, first)
             pages = archive.bars(series.symbol, series.timeframe, *asked)
@@ -222,7 +222,8 @@ def _begin_archive(database: Database, lease: SeriesLease, source: str, first_ms
         coverage.extend_coverage(cursor, source, lease.series, Interval(start, start), start)
 
 
-def _refuse_other_kind(archive: Archive, simulated: bool) -> None:
+def refuse_other_kind(archive: Archive, simulated: bool) -> None:
+    """`CryptaiError` when the archive's market is made up and the venue's is not, or the other way round."""
     if archive.is_simulated() != simulated:
         kinds = ("real", "simulated")
         raise CryptaiError(
