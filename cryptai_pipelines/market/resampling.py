@@ -39,7 +39,7 @@ def resample(bars: pd.DataFrame, source: Timeframe, target: Timeframe) -> pd.Dat
 
 def _reduce(values: np.ndarray, starts: np.ndarray, how: str) -> np.ndarray:
     if not len(starts):
-        return np.empty(0)
+        return values[:0]
     if how == "first":
         return values[starts]
     if how == "last":

@@ -115,16 +115,16 @@ SILENCES = {"banned", "rate_limited_without_hint", "rate_limited_huge"}
 
 
 @pytest.mark.parametrize("kind", sorted(FAULTS))
-def test_a_fault_on_every_fourth_request_alters_no_bar(kind: str, venue: RecordedVenue) -> None:
+def test_a_fault_on_every_fifth_request_alters_no_bar(kind: str, venue: RecordedVenue) -> None:
     """Either exactly the recorded bars, or an error of ours: never others."""
     fault = dataclasses.replace(FAULTS[kind], delay_s=min(FAULTS[kind].delay_s, 2.0))
 
-    def every_fourth(path: str, query: str, number: int) -> Fault | None:
-        return fault if number % 4 == 3 else None
+    def every_fifth(path: str, query: str, number: int) -> Fault | None:
+        return fault if number % 5 == 3 else None
 
     timed = math.isinf(FAULTS[kind].delay_s) or fault.hang or fault.drip_s > 0
     frame = recording()
-    with running(venue, faults=every_fourth) as base_url:
+    with running(venue, faults=every_fifth) as base_url:
         try:
             found = fetch(open_at(base_url, 0.4 if timed else 20.0), Timeframe.H1, START, START + COUNT * HOUR)
         except SourceError as error:
