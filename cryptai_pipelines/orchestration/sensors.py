@@ -13,7 +13,7 @@ import dagster as dg
 
 from cryptai_pipelines.market.clock import SystemClock
 from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.orchestration.alerts.cause import Cause, reconcile
+from cryptai_pipelines.orchestration.alerts.cause import Cause, error_class, reconcile
 from cryptai_pipelines.orchestration.alerts.dagster_causes import CheckState, check_causes, read_checks, run_causes
 from cryptai_pipelines.orchestration.alerts.data_causes import file_causes, stale_causes, sync_causes
 from cryptai_pipelines.orchestration.alerts.receivers import read_receivers
@@ -96,8 +96,9 @@ def _files(_: dg.SensorEvaluationContext, database: Database, settings: Settings
     return file_causes(health.doubted_files(database), settings.ui_url)
 
 
-def _runs(context: dg.SensorEvaluationContext, _: Database, settings: Settings) -> Sequence[Cause]:
-    return run_causes(context.instance, [job.name for job in ALL_JOBS], settings.ui_url)
+def _runs(context: dg.SensorEvaluationContext, database: Database, settings: Settings) -> Sequence[Cause]:
+    failing = {error_class(sync.error) for sync in health.failed_syncs(database, settings.series)}
+    return run_causes(context.instance, [job.name for job in ALL_JOBS], settings.ui_url, failing)
 
 
 @dg.sensor(

@@ -173,6 +173,20 @@ def test_a_failed_run_is_told_with_its_reason_until_one_succeeds(quiet, database
     assert quiet.look("failed_run").endswith("1 recovered")
 
 
+def test_a_job_that_cannot_reach_a_venue_that_is_down_for_the_syncs_too_is_no_second_message(quiet, database):
+    assert not run_job(quiet.defs, "sync_latest_prices", quiet.instance).success
+    database.rows(
+        "INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, finished_at, error)"
+        " SELECT 'binance', 'BTC-USDT', '1h', 'FAILED', now(), now(), 'binance at http://127.0.0.1:1: Connection refused'"
+        " RETURNING 1"
+    )
+    database.rows("INSERT INTO series_sources VALUES ('BTC-USDT', '1h', 'binance', 0, 'rest', now()) RETURNING 1")
+    assert quiet.look("failed_sync").startswith("1 new")
+    assert quiet.look("failed_run").startswith("0 new")
+    database.rows("DELETE FROM data_sync_log RETURNING 1")
+    assert quiet.look("failed_run").startswith("1 new")
+
+
 def test_a_run_that_dagster_starts_again_is_not_told(quiet, database):
     run = broken.execute_in_process(instance=quiet.instance, raise_on_error=False)
     quiet.instance.add_run_tags(run.run_id, {"dagster/will_retry": "true"})

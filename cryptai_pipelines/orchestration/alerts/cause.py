@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+UNREACHABLE = "unreachable"
 KINDS = ("stale_series", "failed_sync", "failed_check", "restated_file", "failed_run")
 _UNREACHABLE = re.compile(
     r"timed? ?out|time-?out|did not answer|no answer|unreachable|refused|reset|closed the connection|connection|deadline"
@@ -58,5 +59,5 @@ def error_class(error: str) -> str:
     """What errors have in common that have one reason: `unreachable` for all the ways in which a venue can be down, and
     otherwise the message without the names, numbers and addresses in it."""
     if _UNREACHABLE.search(error):
-        return "unreachable"
+        return UNREACHABLE
     return " ".join(_VARYING.sub("", error).lower().split())[:120] or "unknown"

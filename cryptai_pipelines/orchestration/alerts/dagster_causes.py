@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
 
-from cryptai_pipelines.orchestration.alerts.cause import Cause
+from cryptai_pipelines.orchestration.alerts.cause import UNREACHABLE, Cause, error_class
 from cryptai_pipelines.orchestration.alerts.findings import (
     WHOLE,
     is_about_sync,
@@ -123,16 +123,18 @@ def check_causes(checks: Mapping[str, CheckState], failed: Collection[tuple[str,
     return causes
 
 
-def run_causes(instance: dg.DagsterInstance, jobs: Iterable[str], ui_url: str) -> list[Cause]:
+def run_causes(instance: dg.DagsterInstance, jobs: Iterable[str], ui_url: str, failing: Collection[str] = ()) -> list[Cause]:
     """Those of `jobs`, and other runs by what they were for, whose latest finished run failed and is not retried by Dagster.
 
-    A run that failed at its end because some of its series had failed is explained: its checks tell which and why.
+    A run that failed at its end because some of its series had failed is explained: its checks tell which and why. So is one
+    that could not reach its venue while syncs fail for the same reason; `failing`: the classes (`error_class`) of their errors.
     """
     causes = []
     for purpose, record in _latest_runs(instance, jobs).items():
         run = record.dagster_run
         if run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(_WILL_RETRY) == "true":
             continue
+        reason = _reason(instance, run.run_id)
         causes.append(
             Cause(
                 fingerprint=f"failed_run:{purpose}",
@@ -140,11 +142,12 @@ def run_causes(instance: dg.DagsterInstance, jobs: Iterable[str], ui_url: str) -
                 group_key=f"failed_run:{purpose}",
                 severity="error",
                 subject=f"run {run.run_id[:8]} of {_job(run)}",
-                summary=_reason(instance, run.run_id),
+                summary=reason,
                 since_ms=round((record.end_time or record.update_timestamp.timestamp()) * 1000),
                 link=f"{ui_url.rstrip('/')}/runs/{run.run_id}",
                 details={"run_id": run.run_id},
-                explained=_told_by_checks(instance, run.run_id),
+                explained=_told_by_checks(instance, run.run_id)
+                or (error_class(reason) == UNREACHABLE and UNREACHABLE in failing),
             )
         )
     return causes
