@@ -167,7 +167,7 @@ def up() -> Iterator[Up]:
 
 
 def test_up_recovers_from_the_death_of_its_daemon(up: Up) -> None:
-    rounds, slowest = size(3, 50), 0.0
+    rounds, slowest = size(5, 50), 0.0
     for _ in range(rounds):
         before = up.child("dagster-daemon")
         assert before is not None
