@@ -86,7 +86,9 @@ def close_holes(
         errors += [f"{door.source}: {one.error}" for one in attempts if one.error]
         if any(one.bars for one in attempts):
             validated_bars.bring_up_to_date(database, lease)
-            closed_by[door.source] = before - _missing(database, series)
+            # A source may have bars for a gap and close none of it, when all of them are refused.
+            if closed := before - _missing(database, series):
+                closed_by[door.source] = closed
     filled = _fill(database, lease, policy, now_ms)
     return Closed(series, begun, closed_by, filled, _missing(database, series), tuple(dict.fromkeys(errors)))
 
