@@ -88,3 +88,15 @@ def test_the_archive_can_be_elsewhere_or_off(monkeypatch, value, used):
     monkeypatch.setenv("CRYPTAI_ARCHIVE_URL", value)
     # An empty variable is as good as none, so it cannot switch anything off.
     assert load_settings().archive_url == (used if value else "https://data.binance.vision")
+
+
+def test_a_real_secondary_is_not_asked_beside_a_replayed_venue(monkeypatch):
+    from cryptai_pipelines.orchestration.doors import parse_secondaries
+
+    monkeypatch.setenv("CRYPTAI_SECONDARY", "coinbase:USD")
+    assert [one.exchange for one in parse_secondaries(load_settings())] == ["coinbase"]
+    monkeypatch.setenv("CRYPTAI_BINANCE_URL", "http://127.0.0.1:8899")
+    with pytest.raises(BadInput, match="CRYPTAI_VENUE_URLS=coinbase=URL"):
+        parse_secondaries(load_settings())
+    monkeypatch.setenv("CRYPTAI_VENUE_URLS", "coinbase=http://127.0.0.1:8899")
+    assert [one.quote for one in parse_secondaries(load_settings())] == ["USD"]

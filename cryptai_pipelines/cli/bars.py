@@ -13,7 +13,9 @@ from cryptai_pipelines.cli.options import EndOption, JsonOption, StartOption
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cryptai_pipelines.market.errors import CryptaiError
     from cryptai_pipelines.market.series import Series
+    from cryptai_pipelines.storage.database import Database
 
 _SHOWN = 20
 _FORMATS = (".csv", ".parquet")
@@ -47,22 +49,23 @@ def bars(
     if to is not None and to.suffix not in _FORMATS:
         raise BadInput(f"--to {to} is not accepted; accepted: a file that ends in {' or '.join(_FORMATS)}")
     known_at = None if as_of is None else parse_time(as_of, "--as-of")
-    found = _read(chosen, chosen_window(start, end), known_at, fill)
+    found, simulated = _read(chosen, chosen_window(start, end), known_at, fill)
     summary: dict[str, Any] = {
         "symbol": chosen.symbol,
         "timeframe": chosen.timeframe.code,
+        "simulated": simulated,
         "as_of": as_of,
         "bars": len(found),
         "filled": int(found["is_filled"].sum()),
         "origins": {str(name): int(count) for name, count in found["origin"].value_counts().items() if count},
     }
     if to is not None:
-        _write(found, to)
-        say(f"bars: {len(found):,} bars of {chosen} written to {to}")
+        _write(found.assign(simulated=True) if simulated else found, to)
+        say(f"bars: {len(found):,} bars of {_named(chosen, simulated)} written to {to}")
     if json:
         print_json(summary if to is not None else {**summary, "rows": _rows(found)})
     elif to is None:
-        _print(found, chosen)
+        _print(found, _named(chosen, simulated))
 
 
 def _series(text: str, timeframe: str) -> Series:
@@ -74,25 +77,51 @@ def _series(text: str, timeframe: str) -> Series:
     return Series(parse_symbol(text), parse_timeframe(timeframe))
 
 
-def _read(series: Series, window: Any, known_at_ms: int | None, fill: Fill) -> pd.DataFrame:
+def _named(series: Series, simulated: bool) -> str:
+    return f"{series} (simulated)" if simulated else str(series)
+
+
+def _read(series: Series, window: Any, known_at_ms: int | None, fill: Fill) -> tuple[pd.DataFrame, bool]:
+    """The bars, and whether their market is made up."""
     import pandas as pd
 
-    from cryptai_pipelines.market.errors import CryptaiError
     from cryptai_pipelines.orchestration.chain.bar_history import read_bars
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.quality.filling import interpolated
     from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.storage.symbols import is_simulated
 
-    with open_store(load_settings()) as store:
+    settings = load_settings()
+    with open_store(settings) as store:
         blocks = [block for block in read_bars(store.database, series, window, known_at_ms) if len(block)]
-    if not blocks:
-        known = "" if known_at_ms is None else " as known at that moment"
-        raise CryptaiError(f"no bars of {series} are stored{known}; fetch them with: cryptai sync {series.symbol}")
+        if not blocks:
+            raise _nothing(store.database, series, window, known_at_ms)
+        simulated = bool(is_simulated(store.database, settings.exchange, series.symbol))
     found = pd.concat([block.astype({"source": str, "origin": str}) for block in blocks])
     if fill is Fill.STORED:
-        return found
+        return found, simulated
     given = found[~found["is_filled"]]
-    return given if fill is Fill.NONE else interpolated(given, series.timeframe)
+    return (given if fill is Fill.NONE else interpolated(given, series.timeframe)), simulated
+
+
+def _nothing(database: Database, series: Series, window: Any, known_at_ms: int | None) -> CryptaiError:
+    """Why there are no bars, and what helps."""
+    from cryptai_pipelines.market.clock import format_time
+    from cryptai_pipelines.market.errors import CryptaiError
+    from cryptai_pipelines.storage import fetch_log, market_data
+
+    stored = market_data.span(database, series)
+    if stored is None:
+        fetch = f"cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
+        return CryptaiError(f"no bars of {series} are stored; fetch them with: {fetch}")
+    first = fetch_log.first_fetched_at(database, series)
+    if known_at_ms is not None and first is not None and first > known_at_ms:
+        return CryptaiError(
+            f"no bar of {series} was known at {format_time(known_at_ms)}; the first came at {format_time(first)}"
+        )
+    last = stored.end_ms + series.timeframe.ms
+    asked = " in the window that was asked for" if window is not None else ""
+    return CryptaiError(f"no bars of {series} are stored{asked}; stored: {format_time(stored.start_ms)} to {format_time(last)}")
 
 
 def _rows(found: pd.DataFrame) -> list[dict[str, Any]]:
@@ -117,13 +146,15 @@ def _write(found: pd.DataFrame, to: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _print(found: pd.DataFrame, series: Series) -> None:
+def _print(found: pd.DataFrame, series: str) -> None:
     from rich.table import Table
 
     from cryptai_pipelines.cli.output import say
     from cryptai_pipelines.cli.results import print_table
 
-    table = Table("open time", "open", "high", "low", "close", "volume", "source", "origin")
+    table = Table(title=series, title_justify="left")
+    for heading in ("open time", "open", "high", "low", "close", "volume", "source", "origin"):
+        table.add_column(heading)
     for row in _rows(found.tail(_SHOWN)):
         values = [f"{row[name]:.10g}" for name in ("open", "high", "low", "close", "volume")]
         table.add_row(row["ts"], *values, row.get("source", ""), row["origin"])

@@ -32,8 +32,19 @@ def parse_secondaries(settings: Settings) -> list[Secondary]:
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}; accepted: an exchange, or exchange:QUOTE such as kraken:USD")
         if exchange == settings.exchange:
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}, which is the primary venue; accepted: another one")
+        if exchange not in settings.base_urls:
+            _refuse_real_beside_replaced(settings, text)
         found.append(Secondary(exchange, quote.upper() or None))
     return found
+
+
+def _refuse_real_beside_replaced(settings: Settings, text: str) -> None:
+    """A venue that only looks like Binance, such as a replay, has bars of its own; a real venue's do not belong there."""
+    if settings.binance_url != type(settings).model_fields["binance_url"].default:
+        raise BadInput(
+            f"CRYPTAI_SECONDARY names {text!r} at its real address, while CRYPTAI_BINANCE_URL is {settings.binance_url};"
+            f" accepted: its address beside that, as CRYPTAI_VENUE_URLS={text.partition(':')[0]}=URL"
+        )
 
 
 def doors(

@@ -154,8 +154,9 @@ def _spill(table: OpenTable, reading: RowReading, spill: Any, on_rows: Callable[
         on_rows(reading.rows)
         if reading.rows > MOST_ROWS:
             raise BadInput(f"{reading.file} has more than {MOST_ROWS:,} rows; accepted: one series, which is never that long")
-    if not parts:
-        raise BadInput(f"{reading.file} holds no rows below its header; accepted: a file with at least one bar")
+    if not reading.rows:
+        what = f"no bars but {reading.filled:,} filled ones" if reading.filled else "no rows below its header"
+        raise BadInput(f"{reading.file} holds {what}; accepted: a file with at least one bar")
     spill.flush()
     return np.concatenate(parts)
 
@@ -247,6 +248,8 @@ def _notes(recognised: Recognised, reading: RowReading, options: FileOptions) ->
     notes = list(recognised.notes)
     if "volume" not in recognised.columns:
         notes.append("the file reports no volume; 0 is stored")
+    if reading.filled:
+        notes.append(f"{reading.filled:,} filled bars are left out: no source has given them")
     if reading.first_unreadable:
         notes.append(
             f"prices or volumes that are no numbers are kept out when bars are validated, the first: {reading.first_unreadable}"

@@ -20,6 +20,9 @@ MAPPABLE = tuple(name for name in WIRE_DTYPES if name not in ("close_ts", "unuse
 SYMBOL = "symbol"
 """Not a column of bars: where a file names its symbol, so that one with several is refused."""
 
+FILLED, SIMULATED = "is_filled", "simulated"
+"""Not columns of bars either: what `cryptai bars --to` says of each bar beside them."""
+
 # By field, the most telling first; names are compared without case, spaces and punctuation.
 _SYNONYMS: dict[str, tuple[str, ...]] = {
     "ts": tuple(
@@ -37,14 +40,16 @@ _SYNONYMS: dict[str, tuple[str, ...]] = {
     "taker_buy_quote": ("takerbuyquote", "takerbuyquoteassetvolume", "takerbuyquotevolume", "tbquoteav"),
     "close_ts": ("closetime", "closets", "closetimestamp"),
     SYMBOL: ("symbol", "ticker", "pair", "instrument", "tic", "coin"),
+    FILLED: ("isfilled",),
+    SIMULATED: ("simulated",),
 }
 _CDD_HINT = "cryptodatadownload"
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """`columns`: position by field (`WIRE_DTYPES` without `unused`, and `symbol`). `names`: how the file calls them. `ignored`:
-    the other columns. `notes`: what a person should know about the choice, one clause each."""
+    """`columns`: position by field (`WIRE_DTYPES` without `unused`, `symbol`, `is_filled`, `simulated`). `names`: how the file
+    calls them. `ignored`: the other columns. `notes`: what a person should know about the choice, one clause each."""
 
     kind: str
     columns: Mapping[str, int]

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from cryptai_pipelines.market.bars import OHLCV, WIRE_DTYPES, Columns
+from cryptai_pipelines.market.bars import OHLCV, WIRE_DTYPES, Columns, row_count, take_rows
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.sources import file_times
-from cryptai_pipelines.sources.file_columns import NEEDED, SYMBOL
+from cryptai_pipelines.sources.file_columns import FILLED, NEEDED, SIMULATED, SYMBOL
 from cryptai_pipelines.sources.file_numbers import texts_to_floats
 from cryptai_pipelines.sources.file_tables import Chunk
 from cryptai_pipelines.sources.file_times import TimeReading, UnreadableTime
@@ -33,6 +33,7 @@ class RowReading:
     place: str = "line"
     rows: int = 0
     symbol: str | None = None
+    filled: int = 0
     unreadable: int = 0
     first_unreadable: str | None = None
     seen: set[str] = field(default_factory=set)
@@ -40,10 +41,14 @@ class RowReading:
 
 def wire_rows(chunk: Chunk, reading: RowReading) -> Columns:
     """Wire columns (`WIRE_DTYPES`) in the order of the file. A price or volume that is no number is NaN; what the file does not
-    report beyond OHLCV is 0. `BadInput` names file, line and value of an unreadable time, of a second symbol, and of a price
-    column that holds no number at all."""
+    report beyond OHLCV is 0. Rows that the file says are filled are left out: no source has given them.
+
+    `BadInput` names file, line and value of an unreadable time, of a second symbol, and of a price column that holds no number
+    at all; and a file that says its bars are simulated."""
     if SYMBOL in reading.columns:
         _hold_one_symbol(chunk, reading)
+    if SIMULATED in reading.columns and _flags(chunk, SIMULATED, reading).any():
+        raise BadInput(f"{reading.file} holds simulated bars; accepted: bars of a real market")
     ts = _times(chunk, reading)
     columns: Columns = {"ts": ts}
     for name, dtype in WIRE_DTYPES.items():
@@ -55,8 +60,18 @@ def wire_rows(chunk: Chunk, reading: RowReading) -> Columns:
             columns[name] = _close_times(_floats(chunk.column(reading.columns[name])))
         else:
             columns[name] = _numbers(chunk, name, reading).astype(dtype, copy=False)
-    reading.rows += len(ts)
+    if FILLED in reading.columns:
+        given = ~_flags(chunk, FILLED, reading)
+        reading.filled += int((~given).sum())
+        columns = take_rows(columns, given)
+    reading.rows += row_count(columns)
     return columns
+
+
+def _flags(chunk: Chunk, name: str, reading: RowReading) -> np.ndarray:
+    cells = chunk.column(reading.columns[name])
+    texts = cells if isinstance(cells, list) else [str(value) for value in cells.to_pylist()]
+    return np.array([text.strip().lower() in ("true", "1") for text in texts], dtype=bool)
 
 
 def _times(chunk: Chunk, reading: RowReading) -> np.ndarray:

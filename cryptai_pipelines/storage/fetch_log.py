@@ -59,3 +59,11 @@ def stored_hashes(db: Database, source: str, series: Series) -> set[str]:
     """The SHA-256 of every payload of `source` whose bars were stored."""
     statement = "SELECT DISTINCT sha256 FROM fetch_log WHERE source = %s AND symbol = %s AND timeframe = %s"
     return {sha256 for (sha256,) in db.rows(statement, (source, series.symbol, series.timeframe.code))}
+
+
+def first_fetched_at(db: Database, series: Series) -> int | None:
+    """When the first page about a series was received, epoch ms; None when none ever was."""
+    rows = db.rows(
+        "SELECT min(fetched_at) FROM fetch_log WHERE symbol = %s AND timeframe = %s", (series.symbol, series.timeframe.code)
+    )
+    return to_ms(rows[0][0])

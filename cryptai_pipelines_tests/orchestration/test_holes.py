@@ -21,7 +21,7 @@ from cryptai_pipelines.orchestration.chain.steps import chain_steps, data_steps,
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.sources.errors import Transient
-from cryptai_pipelines.storage import coverage, gap_fills, market_data, quality_log, series_sources
+from cryptai_pipelines.storage import coverage, gap_fills, market_data, quality_log, series_sources, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.quality_log import Finding, replace_findings
 from cryptai_pipelines_tests.databases import fresh_database
@@ -206,6 +206,9 @@ def test_a_failing_source_is_told_of_and_the_next_is_asked(world: tuple) -> None
     closed = close(database, settings, *doors)
     assert closed.closed_by == {"kraken": len(HOLES)} and closed.left == 0
     assert closed.errors == ("binance: binance: HTTP 503",)
+    told = {row["source"]: (row["status"], row["error"]) for row in sync_log.read_syncs(database, SERIES, 2)}
+    assert told["kraken"] == ("COMPLETED", None)
+    assert told["binance"] == ("FAILED", "3 of 3 gaps were not answered, the first: binance: HTTP 503")
     attempts = gap_fills.read_attempts(database, SERIES)
     assert [(one.source, one.bars, one.error) for one in attempts if one.gap.start_ms == START + 100 * HOUR] == [
         ("binance", 0, "binance: HTTP 503"),

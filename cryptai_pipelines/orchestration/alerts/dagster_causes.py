@@ -187,15 +187,23 @@ def _told_by_checks(instance: dg.DagsterInstance, run_id: str) -> bool:
 
 
 def _reason(instance: dg.DagsterInstance, run_id: str) -> str:
-    """The innermost error of the first step that failed, or what Dagster says of the run, on one line."""
+    """The error of the first step that failed, or what Dagster says of the run, on one line."""
     of_type = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     told = ""
     for record in instance.get_records_for_run(run_id, of_type=of_type, limit=20).records:
         event = record.event_log_entry.dagster_event
         error = getattr(event.event_specific_data, "error", None) if event else None
         if event and error is not None:
-            while error.cause is not None:
-                error = error.cause
-            return " ".join(error.message.split())[:300]
+            return _worded(error)
         told = told or (event.message if event else None) or ""
     return " ".join(told.split())[:300] or "no reason was recorded"
+
+
+def _worded(error: Any) -> str:
+    """The innermost error of ours, which is worded for people; where there is none, the innermost one."""
+    chain = [error]
+    while chain[-1].cause is not None:
+        chain.append(chain[-1].cause)
+    ours = [one.message for one in chain if one.message.startswith("cryptai_pipelines.")]
+    told = ours[-1].partition(": ")[2] if ours else chain[-1].message
+    return " ".join(told.split())[:300]

@@ -4,6 +4,7 @@ filled by the policy, flagged. Who has been asked, and what was decided, is on r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,8 @@ from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.gap_fills import Attempt
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
 
+logger = logging.getLogger(__name__)
+
 ASSET = "data_quality"
 CARRY_FORWARD, NO_FILL = "carry_forward", "none"
 POLICIES = (CARRY_FORWARD, NO_FILL)
@@ -30,6 +33,10 @@ _PATIENCE_MS = 6 * 24 * 3_600_000
 # A venue that is down answers no other gap either, and each would wait for its own deadline.
 _FAILURES_ENOUGH = 3
 _NEVER_FILLED = ("before_listing", "after_delisting")
+
+
+class _Unanswered(SourceError):
+    """A door did not answer for all gaps."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +142,7 @@ def _ask(
     def pages() -> Iterator[Page]:
         for number, gap in enumerate(gaps):
             if len(attempts) >= _FAILURES_ENOUGH and all(one.error for one in attempts[-_FAILURES_ENOUGH:]):
-                return
+                break
             bars, error = 0, None
             on_progress(Progress(ASSET, lease.series, number, len(gaps), bars))
             try:
@@ -145,8 +152,14 @@ def _ask(
             except (SourceError, CryptaiError) as failure:
                 error = str(failure)
             attempts.append(Attempt(door.source, gap, now_ms, bars, error))
+        if failed := [one for one in attempts if one.error]:
+            raise _Unanswered(f"{len(failed)} of {len(gaps)} gaps were not answered, the first: {failed[0].error}")
 
-    receive_pages(database, lease, door.source, door.origin, pages(), run_id=run_id, in_pieces=True)
+    try:
+        receive_pages(database, lease, door.source, door.origin, pages(), run_id=run_id, in_pieces=True)
+    except _Unanswered as error:
+        # The sync log says so by now; the attempts say it of each gap.
+        logger.warning("%s: %s", lease.series, error)
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         for one in attempts:

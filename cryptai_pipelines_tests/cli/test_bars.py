@@ -1,0 +1,75 @@
+"""`cryptai bars` through a real store: what is shown, exported and imported again, and what is said when there is nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from cryptai_pipelines.market.clock import FixedClock
+from cryptai_pipelines.orchestration.chain.holes import close_holes
+from cryptai_pipelines.orchestration.chain.steps import holding
+from cryptai_pipelines.orchestration.store import open_venue
+from cryptai_pipelines.replay.recorded import open_recorded
+from cryptai_pipelines.replay.server import running
+from cryptai_pipelines.replay.simulated import open_simulated
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines_tests.cli.conftest import Invoke
+from cryptai_pipelines_tests.orchestration.conftest import settings_for
+from cryptai_pipelines_tests.orchestration.test_chain_properties import BARS, HOUR, SERIES, START, bring_up_to_date, walk_bars
+
+HOLES = {100, 101, 400}
+NOW = START + BARS * HOUR + 60_000
+
+
+@pytest.fixture
+def filled(database: Database, tmp_path: Path) -> Database:
+    """A store of one series, its gaps filled."""
+    (tmp_path / "binance").mkdir()
+    walk_bars(31, HOLES).to_parquet(tmp_path / "binance" / "BTCUSDT_1h.parquet", index=False)
+    with running(open_recorded(tmp_path, FixedClock(NOW))) as url:
+        bring_up_to_date(database, url, tmp_path)
+    with holding(database, "binance", settings_for("http://127.0.0.1:1", tmp_path), "test")(SERIES) as lease:
+        close_holes(database, lease, (), "carry_forward", NOW, run_id="test")
+    return database
+
+
+def test_what_was_filled_does_not_come_back_as_real(filled: Database, invoke: Invoke, tmp_path: Path) -> None:
+    for fill, name in (("stored", "carried.csv"), ("interpolate", "drawn.parquet")):
+        to = str(tmp_path / name)
+        assert invoke("bars", "BTC-USDT@1h", "--fill", fill, "--to", to, CRYPTAI_DATABASE_URL=filled.url).code == 0
+        told = invoke(
+            *("import", to, "--symbol", "BTC-USDT", "-t", "1h", "--rank", "primary", "--json"), CRYPTAI_DATABASE_URL=filled.url
+        )
+        assert told.code == 0, told.err
+        assert any("3 filled bars are left out" in note for note in told.object["recognised"]["notes"])
+    assert filled.rows("SELECT count(*) FILTER (WHERE is_filled), count(*) FROM market_data") == [(3, BARS)]
+
+
+def test_an_empty_answer_says_why(filled: Database, invoke: Invoke) -> None:
+    def said(*arguments: str) -> str:
+        ended = invoke("bars", *arguments, CRYPTAI_DATABASE_URL=filled.url)
+        assert ended.code == 1 and ended.out == ""
+        return ended.err
+
+    assert "cryptai sync BTC-USDT --timeframe 4h" in said("BTC-USDT@4h")
+    assert "was known at 2020-01-01T00:00:00Z; the first came at 20" in said("BTC-USDT@1h", "--as-of", "2020-01-01")
+    assert "in the window that was asked for; stored: 2021-01-01T00:00:00Z" in said("BTC-USDT@1h", "--start", "2031-01-01")
+
+
+def test_a_simulated_market_is_labelled_and_is_not_imported(database: Database, invoke: Invoke, tmp_path: Path) -> None:
+    now = 1_483_315_200_000 + 300 * HOUR
+    with running(open_simulated(3, 1, FixedClock(now))) as url:
+        assert open_venue(settings_for(url, tmp_path)).is_simulated()
+        where = {"CRYPTAI_DATABASE_URL": database.url, "CRYPTAI_BINANCE_URL": url}
+        assert invoke("sync", "BTC-USDT", "--timeframe", "1h", **where).code == 0
+        shown = invoke("bars", "BTC-USDT@1h", **where)
+        assert "BTC-USDT 1h (simulated)" in shown.out
+        assert json.loads(invoke("bars", "BTC-USDT@1h", "--json", **where).out)["simulated"] is True
+        to = tmp_path / "made_up.csv"
+        assert invoke("bars", "BTC-USDT@1h", "--to", str(to), **where).code == 0
+    assert pd.read_csv(to)["simulated"].all()
+    refused = invoke("import", str(to), "--symbol", "ETH-USDT", "-t", "1h", CRYPTAI_DATABASE_URL=database.url)
+    assert refused.code == 2 and "made_up.csv holds simulated bars" in refused.err
