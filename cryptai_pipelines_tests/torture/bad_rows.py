@@ -28,14 +28,15 @@ class BadClass(NamedTuple):
 
 
 def good_rows(count: int, first: int, random: np.random.Generator) -> Columns:
-    """`count` consecutive one-minute wire rows that nobody can object to; `first` is the number of the first one."""
+    """`count` consecutive one-minute wire rows that nobody can object to; `first` is the number of the first one. High is so
+    far above close that a twin with another close is in order by itself."""
     ts = FIRST_OPEN + MINUTE * np.arange(first, first + count, dtype="int64")
     opened, closed = random.uniform(90, 110, (2, count))
     volume = random.uniform(1, 50, count)
     return {
         "ts": ts,
         "open": opened,
-        "high": np.maximum(opened, closed) + random.uniform(0.01, 2, count),
+        "high": np.maximum(opened, closed) + random.uniform(0.02, 2, count),
         "low": np.minimum(opened, closed) - random.uniform(0.01, 2, count),
         "close": closed,
         "volume": volume,
