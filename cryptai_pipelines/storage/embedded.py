@@ -141,7 +141,7 @@ def start_embedded(home: Path) -> EmbeddedServer:
             socket_dir = postmaster.ready_socket_dir(data, START_TIMEOUT_S)
             if socket_dir is None:
                 socket_dir = _start(data, bin_path)
-    except BaseException as error:
+    except BaseException as error:  # an interrupt, too, must let go of the share; it is raised on
         if share is not None:
             os.close(share)
         if isinstance(error, OSError):
