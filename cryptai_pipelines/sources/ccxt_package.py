@@ -7,6 +7,7 @@ the ccxt that `import ccxt` gives.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import sys
@@ -48,9 +49,14 @@ def _execute(package: ModuleType) -> None:
 def exchange_class(ccxt_id: str) -> Any:
     """ccxt's class of an exchange; only its own module is loaded, unless ccxt was imported before."""
     with _lock:
-        if _NAME not in sys.modules:
+        first = _NAME not in sys.modules
+        if first:
             _put_in_place()
-    return getattr(importlib.import_module(f"{_NAME}.{ccxt_id}"), ccxt_id)
+        module = importlib.import_module(f"{_NAME}.{ccxt_id}")
+        if first:
+            # What is loaded by now stays for good; each page's rows would have the collector look through all of it again.
+            gc.freeze()
+    return getattr(module, ccxt_id)
 
 
 def _put_in_place() -> None:

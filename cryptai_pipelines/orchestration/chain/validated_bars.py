@@ -223,10 +223,10 @@ def _write_part(
 def _remove_gone(cursor: Cursor, series: Series, reach: _Reach, judged: _Judged) -> Change:
     """A bar that was good until its venue restated it leaves the validated bars, and so does a filled one of a gap that is not
     to be filled any more."""
-    kept = np.concatenate((judged.bars.opens, judged.filled["ts"]))
-    gone = np.setdiff1d(judged.refused_opens, kept)
-    withdrawn = market_data.read_filled_opens(cursor, series, judged.part)
-    gone = np.union1d(gone, np.setdiff1d(withdrawn, kept))
+    suspects = np.union1d(judged.refused_opens, market_data.read_filled_opens(cursor, series, judged.part))
+    if not len(suspects):
+        return Change()
+    gone = np.setdiff1d(suspects, np.concatenate((judged.bars.opens, judged.filled["ts"])))
     removed = market_data.remove(cursor, series, gone)
     return Change(0, removed, int(gone[0]), int(gone[-1])) if removed else Change()
 
