@@ -2,6 +2,9 @@
 series.
 
 - first download: `FIRST` one-minute bars into an empty store; ours are validated bars, with the proof of every answer.
+  Once page by page over the REST API, and once as ours goes by default, out of the archive that the same venue publishes and
+  then over REST. For this the peer's function is given the venue's archive too; its command knows Binance's own only, and goes
+  page by page.
 - top-up: `NEW` bars more on top of a history of `LONG`, which both sides were given before: ours through the store's own doors,
   the peer's as the file that it writes itself.
 
@@ -9,8 +12,8 @@ Each is measured twice. The command is the whole process that a person starts, w
 what a process does that runs already: ours as a tick of the daemon does it (`data_steps`, walked), the peer's the function
 that its command calls, with the exchange loaded. Ours writes to an embedded server that runs already, as it does under `up`.
 
-Each side keeps its defaults; of freqtrade only the address of the venue, the time range and that bars come from the exchange's
-API are set. Ours does not read an archive either. Both hold the same bars afterwards, which is asserted.
+Each side keeps its other defaults; of freqtrade only the addresses, the time range and where bars come from are set. Both hold
+the same bars afterwards, which is asserted.
 
 `run()` gives rows of name, ours_s, peer_s, ratio (peer / ours), goal.
 """
@@ -33,6 +36,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.bench_archive import read_plainly
 from benchmarks.bench_ingest import SERIES
 from benchmarks.servers import administer, embedded_server, fresh_database
 from benchmarks.venue_process import Venue, random_walk, record, venue_process
@@ -41,6 +45,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.archive_layout import days, plan
 from cryptai_pipelines.storage import market_data
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.embedded import EmbeddedServer
@@ -66,10 +71,14 @@ class Sides:
     home: Path
     """Where freqtrade's command stands, resolved."""
 
+    archived: bool = False
+    """Whether what the venue has archived is read from its files."""
+
     def settings(self) -> Settings:
         """Ours."""
-        home = self.folder / "home"
-        return Settings(_env_file=None, home=home, database_url=self.database.url, binance_url=self.venue.url)
+        home, archive = self.folder / "home", self.venue.url if self.archived else "off"
+        urls = {"database_url": self.database.url, "binance_url": self.venue.url, "archive_url": archive}
+        return Settings(_env_file=None, home=home, **urls)
 
     def ours(self) -> float:
         """Seconds of our command."""
@@ -77,6 +86,7 @@ class Sides:
             "CRYPTAI_HOME": str(self.folder / "home"),
             "CRYPTAI_DATABASE_URL": self.database.url,
             "CRYPTAI_BINANCE_URL": self.venue.url,
+            "CRYPTAI_ARCHIVE_URL": self.venue.url if self.archived else "off",
             "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         }
         return _timed([sys.executable, "-c", _COMMAND, "sync", SERIES.symbol, "--timeframe", "1m", "--json"], environment)
@@ -85,10 +95,10 @@ class Sides:
         """Seconds of the peer's command."""
         return _timed([str(self.home / "freqtrade"), *self.arguments(within)], {})
 
-    def arguments(self, within: Interval) -> list[str]:
+    def arguments(self, within: Interval, *, archived: bool = False) -> list[str]:
         """Of the peer's command."""
         config = self.folder / "freqtrade.json"
-        config.write_text(json.dumps(_peer_config(self.venue.url)))
+        config.write_text(json.dumps(_peer_config(self.venue.url, archived)))
         (self.folder / "user").mkdir(exist_ok=True)
         where = ["--userdir", str(self.folder / "user"), "--datadir", str(self.folder / "data")]
         what = ["--pairs", "BTC/USDT", "--timeframes", "1m", "--timerange", _peer_range(within)]
@@ -119,14 +129,17 @@ def _first_download(server: EmbeddedServer, folder: Path) -> list[dict[str, obje
     bars = random_walk(FIRST + 1, Timeframe.M1)
     within = Interval(int(index_ms(bars.index)[0]), int(index_ms(bars.index)[-1]))
     name = f"first download of {FIRST:,} 1m bars"
-    with _sides(server, folder / "command", bars, within.end_ms) as sides:
-        command = sides.ours(), sides.peers(within)
-        sides.assert_same(within)
-    with _sides(server, folder / "work", bars, within.end_ms) as sides:
-        with _our_worker(sides) as ours, _peer_worker(sides, within) as peers:
-            work = ours(), peers(within)
-        sides.assert_same(within)
-    return _rows(name, command, work, FIRST_GOAL)
+    rows = []
+    for archived, how in ((False, f"{name} over REST"), (True, f"{name}, the archive first")):
+        with _sides(server, folder / f"command_{archived}", bars, within.end_ms, archived) as sides:
+            command = sides.ours(), sides.peers(within)
+            sides.assert_same(within)
+        with _sides(server, folder / f"work_{archived}", bars, within.end_ms, archived) as sides:
+            with _our_worker(sides) as ours, _peer_worker(sides, within) as peers:
+                work = ours(), peers(within)
+            sides.assert_same(within)
+        rows += _rows(how, command, work, FIRST_GOAL)
+    return rows
 
 
 def _top_up(server: EmbeddedServer, folder: Path) -> list[dict[str, object]]:
@@ -158,8 +171,9 @@ def _top_up(server: EmbeddedServer, folder: Path) -> list[dict[str, object]]:
 
 
 @contextmanager
-def _sides(server: EmbeddedServer, folder: Path, bars: pd.DataFrame, end_ms: int) -> Iterator[Sides]:
-    """Both sides with empty stores and a venue that has `bars` and whose clock says that those before `end_ms` are closed."""
+def _sides(server: EmbeddedServer, folder: Path, bars: pd.DataFrame, end_ms: int, archived: bool = False) -> Iterator[Sides]:
+    """Both sides with empty stores and a venue that has `bars` and whose clock says that those before `end_ms` are closed.
+    `archived`: it has packed them into the files of its archive, too."""
     record(bars, folder, [SERIES.symbol.replace("-", "")], Timeframe.M1)
     # A link to it may stand beside an interpreter that does not know it.
     command = Path(sys.executable).parent / "freqtrade"
@@ -167,9 +181,18 @@ def _sides(server: EmbeddedServer, folder: Path, bars: pd.DataFrame, end_ms: int
         raise FileNotFoundError(f"{command}: freqtrade is not installed; it comes with the extra `bench`")
     with (
         venue_process(folder, end_ms + _AFTER_CLOSE_MS) as venue,
-        fresh_database(server, f"download_{folder.name}") as database,
+        fresh_database(server, f"download_{folder.name.lower()}") as database,
     ):
-        yield Sides(venue, database, folder, command.resolve().parent)
+        if archived:
+            _pack(venue, Interval(int(index_ms(bars.index)[0]), end_ms))
+        yield Sides(venue, database, folder, command.resolve().parent, archived)
+
+
+def _pack(venue: Venue, within: Interval) -> None:
+    """Have the venue make the files that either side is going to ask for."""
+    monthly = plan(SERIES.symbol, SERIES.timeframe, within, within.end_ms)
+    daily = days(SERIES.symbol, SERIES.timeframe, within, within.end_ms, "spot")
+    read_plainly(venue.url, [*monthly, *daily])
 
 
 def seed(sides: Sides, bars: pd.DataFrame, within: Interval) -> None:
@@ -221,7 +244,7 @@ def _work(settings: Settings, pipe: Connection) -> None:
     from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
     from cryptai_pipelines.orchestration.chain.walk import walk
     from cryptai_pipelines.orchestration.listings import know_listing
-    from cryptai_pipelines.orchestration.store import open_store, open_venue
+    from cryptai_pipelines.orchestration.store import open_archive, open_store, open_venue
     from cryptai_pipelines.quality import schemas
 
     with open_store(settings) as store:
@@ -232,7 +255,8 @@ def _work(settings: Settings, pipe: Connection) -> None:
         pipe.send(True)
         while _asked(pipe):
             began = time.perf_counter()
-            steps = data_steps(store.database, venue, settings, "bench")
+            archive = open_archive(settings, store.database)
+            steps = data_steps(store.database, venue, settings, "bench", archive=archive)
             hold = holding(store.database, venue.name, settings, "bench")
             (result,) = walk([SERIES], steps, hold, settings.fetch_threads)
             assert result.error is None, result.error
@@ -250,7 +274,8 @@ def _asked(pipe: Connection) -> bool:
 def _peer_worker(sides: Sides, within: Interval) -> Iterator[Callable[[Interval], float]]:
     """The peer's download in a process that has loaded its exchange; seconds."""
     script = Path(__file__).with_name("freqtrade_process.py")
-    command = [str(sides.home / "python"), str(script), *sides.arguments(within)]
+    archive = sides.venue.url if sides.archived else ""
+    command = [str(sides.home / "python"), str(script), archive, *sides.arguments(within, archived=sides.archived)]
     with open(sides.folder / "freqtrade.log", "w+") as log:
         process = subprocess.Popen(
             command, env=_environment({}), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
@@ -305,7 +330,7 @@ def _peer_range(within: Interval) -> str:
     return f"{within.start_ms}-{within.end_ms + _MINUTE_MS}"
 
 
-def _peer_config(venue_url: str) -> dict[str, object]:
+def _peer_config(venue_url: str, archived: bool) -> dict[str, object]:
     urls = {"api": {"public": f"{venue_url}/api/v3", "private": f"{venue_url}/api/v3"}}
     return {
         "stake_currency": "USDT",
@@ -315,7 +340,7 @@ def _peer_config(venue_url: str) -> dict[str, object]:
         "exchange": {
             "name": "binance",
             "pair_whitelist": ["BTC/USDT"],
-            "only_from_ccxt": True,
+            "only_from_ccxt": not archived,
             "ccxt_config": {"urls": urls, "options": {"fetchMarkets": {"types": ["spot"]}}},
         },
         "entry_pricing": {"price_side": "same", "use_order_book": False},
