@@ -18,6 +18,7 @@ def backtest(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTC-USDT.")],
     timeframe: Annotated[str, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
     strategy: Annotated[str, typer.Option(help="The strategy's name.")] = "trend_rsi_macd",
+    as_of: Annotated[str | None, typer.Option(metavar="TIME", help="On bars as known then (ISO 8601, UTC).")] = None,
     start: StartOption = None,
     end: EndOption = None,
     capital: Annotated[float | None, typer.Option(help="Start capital in the quote currency.")] = None,
@@ -32,6 +33,7 @@ def backtest(
     from cryptai_pipelines.cli.output import print_json, say
     from cryptai_pipelines.cli.results import print_backtest
     from cryptai_pipelines.cli.selection import chosen_window
+    from cryptai_pipelines.market.clock import parse_time
     from cryptai_pipelines.market.series import Series, parse_symbol
     from cryptai_pipelines.market.timeframe import parse_timeframe
     from cryptai_pipelines.settings import load_settings
@@ -46,7 +48,8 @@ def backtest(
     }
     series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
     settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
-    result = _simulated(series, strategy, settings, chosen_window(start, end))
+    known_at = None if as_of is None else parse_time(as_of, "--as-of")
+    result = _simulated(series, strategy, settings, chosen_window(start, end), known_at)
     if json:
         print_json(result)
         return
@@ -54,16 +57,19 @@ def backtest(
     say(f"report: {result['report']}")
 
 
-def _simulated(series: Series, strategy: str, settings: Settings, window: Interval | None) -> dict[str, Any]:
+def _simulated(
+    series: Series, strategy: str, settings: Settings, window: Interval | None, known_at_ms: int | None
+) -> dict[str, Any]:
     from cryptai_pipelines.cli.progress import shown_progress
     from cryptai_pipelines.cli.selection import run_name
+    from cryptai_pipelines.orchestration.chain.backtest_results import Trial
     from cryptai_pipelines.orchestration.chain.steps import engine_parameters, strategy_parameters
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.orchestration.trial import run_trial
     from cryptai_pipelines.strategy.signals import find_strategy
 
     # What can be refused is refused before anything is started.
-    find_strategy(strategy)
     engine, rules = engine_parameters(settings), strategy_parameters(settings)
+    trial = Trial("trial", find_strategy(strategy), rules, engine, window, known_at_ms)
     with open_store(settings) as store, shown_progress() as on_progress:
-        return run_trial(store.database, settings, series, strategy, rules, engine, window, run_name("backtest"), on_progress)
+        return run_trial(store.database, settings, series, trial, run_name("backtest"), on_progress)

@@ -108,17 +108,16 @@ def _nothing(database: Database, series: Series, window: Any, known_at_ms: int |
     """Why there are no bars, and what helps."""
     from cryptai_pipelines.market.clock import format_time
     from cryptai_pipelines.market.errors import CryptaiError
-    from cryptai_pipelines.storage import fetch_log, market_data
+    from cryptai_pipelines.orchestration.chain.bar_history import nothing_known
+    from cryptai_pipelines.storage import market_data
 
     stored = market_data.span(database, series)
     if stored is None:
         fetch = f"cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
         return CryptaiError(f"no bars of {series} are stored; fetch them with: {fetch}")
-    first = fetch_log.first_fetched_at(database, series)
-    if known_at_ms is not None and first is not None and first > known_at_ms:
-        return CryptaiError(
-            f"no bar of {series} was known at {format_time(known_at_ms)}; the first came at {format_time(first)}"
-        )
+    unknown = None if known_at_ms is None else nothing_known(database, series, known_at_ms)
+    if unknown is not None:
+        return unknown
     last = stored.end_ms + series.timeframe.ms
     asked = " in the window that was asked for" if window is not None else ""
     return CryptaiError(f"no bars of {series} are stored{asked}; stored: {format_time(stored.start_ms)} to {format_time(last)}")

@@ -35,17 +35,19 @@ SIGNALS = "signals"
 @dataclass(frozen=True)
 class Trial:
     """What a backtest of a series is made of: everything that a person could have chosen otherwise. `kind` keeps the one that
-    the schedule carries on apart from those that a person ran."""
+    the schedule carries on apart from those that a person ran. `known_at_ms`: of which moment the bars were, if not of now."""
 
     kind: str
     strategy: Strategy
     rules: StrategyParameters
     engine: EngineParameters
     window: Interval | None = None
+    known_at_ms: int | None = None
 
     @property
     def config(self) -> dict[str, object]:
         """Plain data for the row; its hash is the trial's identity."""
+        known_at = {} if self.known_at_ms is None else {"known_at": self.known_at_ms}
         return {
             "kind": self.kind,
             "strategy": self.strategy.name,
@@ -53,6 +55,7 @@ class Trial:
             "rules": _plain(asdict(self.rules)),
             "engine": _plain(asdict(self.engine)),
             "window": None if self.window is None else list(self.window),
+            **known_at,
         }
 
 

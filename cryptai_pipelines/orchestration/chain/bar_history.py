@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, bars_frame
+from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.staleness import blocks
 from cryptai_pipelines.orchestration.chain.validated_bars import judge_source
 from cryptai_pipelines.quality.composition import Composed, compose
 from cryptai_pipelines.quality.filling import CARRIED, carry_forward, missing_within
-from cryptai_pipelines.storage import coverage, gap_fills, market_data, raw, series_sources
+from cryptai_pipelines.storage import coverage, fetch_log, gap_fills, market_data, raw, series_sources
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.series_sources import SeriesSource
 
@@ -32,17 +34,37 @@ def read_bars(
     Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
     was believed, and its rank among the others, is that of now.
     """
-    hull, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
-    if hull is None or first is None:
+    hull = _hull(database, series)
+    if hull is None:
         return
-    # A whole history is asked for, and so covered, from 1970 on.
-    hull = Interval(max(hull.start_ms, series.timeframe.floor(first)), hull.end_ms)
     span = hull if within is None else Interval(max(within.start_ms, hull.start_ms), min(within.end_ms, hull.end_ms))
     if known_at_ms is None:
         for block in blocks(*span, series.timeframe):
             yield market_data.read(database, series, *block)
         return
     yield from _as_known(database, series, span, known_at_ms)
+
+
+def known_span(database: Database, series: Series, known_at_ms: int) -> Interval | None:
+    """Within what the bars lie that can have been known at `known_at_ms`; None when there cannot have been any."""
+    hull = _hull(database, series)
+    if hull is None or nothing_known(database, series, known_at_ms) is not None:
+        return None
+    return Interval(hull.start_ms, max(hull.start_ms, min(hull.end_ms, series.timeframe.floor(known_at_ms))))
+
+
+def nothing_known(database: Database, series: Series, known_at_ms: int) -> CryptaiError | None:
+    """What to tell who asks for the bars of a moment before the first page about them came; None for a later moment."""
+    first = fetch_log.first_fetched_at(database, series)
+    if first is None or first <= known_at_ms:
+        return None
+    return CryptaiError(f"no bar of {series} was known at {format_time(known_at_ms)}; the first came at {format_time(first)}")
+
+
+def _hull(database: Database, series: Series) -> Interval | None:
+    """What is covered, from the first bar on: a whole history is asked for, and so covered, from 1970 on."""
+    hull, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
+    return None if hull is None or first is None else Interval(max(hull.start_ms, series.timeframe.floor(first)), hull.end_ms)
 
 
 def _as_known(database: Database, series: Series, span: Interval, known_at_ms: int) -> Iterator[pd.DataFrame]:

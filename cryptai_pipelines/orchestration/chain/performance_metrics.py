@@ -3,6 +3,7 @@ not from the engine, so that a check can hold the two against each other. Formul
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,11 +52,12 @@ def bring_up_to_date(
         identity, header = found
         begin = stale.start_ms if stale.continues else stale.source.first_ts
         trades, stored = backtests.read_trades(database, identity), backtests.read_daily(database, identity)
-        days = value_days(database, trial, series, trades, stored, Interval(begin, stale.end_ms))
+        days = value_days(stored_closes(database, series), trial, trades, stored, Interval(begin, stale.end_ms))
+        filled = count_filled(database, header)
         with database.transaction() as cursor:
             check_lease(cursor, lease)
             written = backtests.replace_daily(cursor, identity, Timeframe.D1.floor(begin), days.new)
-            backtests.save_backtest(cursor, replace(header, metrics=full_metrics(database, header, engine, days.values)))
+            backtests.save_backtest(cursor, replace(header, metrics=full_metrics(header, engine, days.values, filled)))
         news = _news(header, trades)
         if news != (stale.own.state if stale.own else None) or not files.exist:
             _publish(database, lease, trial, engine, files)
@@ -72,7 +74,8 @@ def bring_up_to_date(
 
 def _publish(database: Database, lease: SeriesLease, trial: Trial, engine: EngineState, files: Published) -> None:
     identity, header = backtests.read_backtest(database, trial.strategy.name, lease.series, trial.config)
-    publish(database, lease.source, lease.series, identity, header, settle(engine)[0], files)
+    prices = market_data.read_daily_closes(database, lease.series)
+    publish(database, lease.source, identity, header, settle(engine)[0], prices, files)
 
 
 def _news(header: backtests.BacktestHeader, trades: pd.DataFrame) -> bytes:
@@ -90,44 +93,53 @@ class Days:
     values: np.ndarray
 
 
-def value_days(
-    database: Database, trial: Trial, series: Series, trades: pd.DataFrame, stored: pd.DataFrame, within: Interval
-) -> Days:
+ReadCloses = Callable[[Interval], Iterable[pd.Series]]
+"""Closes of the bars of a span in consecutive parts: float64, indexed by UTC open time. Of a day its last bar is enough."""
+
+
+def stored_closes(database: Database, series: Series) -> ReadCloses:
+    """Those of the validated bars, block by block: no more than a block of bars is held."""
+
+    def read(within: Interval) -> Iterator[pd.Series]:
+        for interval in blocks(*within, series.timeframe):
+            yield market_data.read(database, series, *interval, columns=("close",))["close"]
+
+    return read
+
+
+def value_days(read_closes: ReadCloses, trial: Trial, trades: pd.DataFrame, stored: pd.DataFrame, within: Interval) -> Days:
     """The days from that of `within.start_ms` on. `trades`: all of the result; `stored`: its days so far, as read."""
     start = Timeframe.D1.floor(within.start_ms)
     before = stored[stored.index < pd.Timestamp(start, unit="ms", tz="UTC")]
-    equity = _day_ends(database, trades, series, trial, Interval(start, within.end_ms))
+    equity = pd.concat([_day_ends(closes, trades, trial) for closes in read_closes(Interval(start, within.end_ms))])
     value, peak = (None, None) if before.empty else (before["total_value"].iloc[-1], before["total_value"].max())
     new = daily_rows(equity, trial.engine.initial_capital, value, peak)
     return Days(new, np.concatenate((before["total_value"].to_numpy(), new["total_value"].to_numpy())))
 
 
-def _day_ends(database: Database, trades: pd.DataFrame, series: Series, trial: Trial, within: Interval) -> pd.Series:
-    """Equity at the last bar of every day of `within`, block by block: no more than a block of bars is held."""
-    parts = []
-    for interval in blocks(*within, series.timeframe):
-        closes = market_data.read(database, series, *interval, columns=("close",))["close"]
-        equity = equity_at_closes(trades, closes, trial.engine.initial_capital, trial.engine.fee_rate)
-        parts.append(equity.groupby(equity.index.floor("D")).tail(1))
-    return pd.concat(parts)
+def _day_ends(closes: pd.Series, trades: pd.DataFrame, trial: Trial) -> pd.Series:
+    """Equity at the last bar of every day."""
+    equity = equity_at_closes(trades, closes, trial.engine.initial_capital, trial.engine.fee_rate)
+    return equity.groupby(equity.index.floor("D")).tail(1)
 
 
 def full_metrics(
-    database: Database, header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray
+    header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray, filled: int
 ) -> dict[str, float | int | None]:
     """The header's metrics, those of `backtest.metrics` over daily values, which take 365 days to the year, and the share of
-    the simulated bars that were filled."""
+    the simulated bars that are among the `filled` ones."""
     settled = settle(engine)[0]
     optimistic = float(settled.books[1]["cash"]) / settled.parameters.initial_capital - 1
     metrics = summary(settled, values, DAYS_PER_YEAR)
-    share = _filled_share(database, header)
+    share = filled / header.bars if header.bars else None
     return {**header.metrics, **metrics, "optimistic_total_return": optimistic, "filled_share": share}
 
 
-def _filled_share(database: Database, header: backtests.BacktestHeader) -> float | None:
+def count_filled(database: Database, header: backtests.BacktestHeader) -> int:
+    """How many of the bars that were simulated are filled ones, by the bars that are stored now."""
     if header.first_ts is None or header.last_ts is None:
-        return None
-    return market_data.count_filled(database, header.series, header.first_ts, header.last_ts + 1) / header.bars
+        return 0
+    return market_data.count_filled(database, header.series, header.first_ts, header.last_ts + 1)
 
 
 def _outcome(database: Database, series: Series, trial: Trial, files: Published, written: Change, published: bool) -> Outcome:

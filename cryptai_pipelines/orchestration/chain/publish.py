@@ -12,10 +12,8 @@ from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
-from cryptai_pipelines.market.bars import index_ms
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
 from cryptai_pipelines.storage.database import Database
@@ -43,22 +41,22 @@ def files_of(folder: Path, series: Series, name: str) -> Published:
 def publish(
     database: Database,
     venue: str,
-    series: Series,
     identity: int,
     header: BacktestHeader,
     settled: EngineState,
+    prices: pd.Series,
     to: Published,
-    span: Interval | None = None,
 ) -> None:
-    """Render and replace both files; each is complete or untouched. `span`: the part of the series that was simulated, if not
-    all of it; the account of the data is always of the whole series."""
-    daily = backtests.read_daily(database, identity)
-    title = f"{series} {header.strategy}"
+    """Render and replace both files; each is complete or untouched. `prices`: a close a day over what was simulated; the
+    account of the data is always of the whole series, as it is stored now."""
+    series, daily = header.series, backtests.read_daily(database, identity)
+    known = header.config.get("known_at")
+    title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_time(int(known))}")
     simulated = bool(symbols.is_simulated(database, venue, series.symbol))
     metrics = {name: np.nan if value is None else float(value) for name, value in header.metrics.items()}
     report = Report(
         title=title,
-        prices=_prices(database, series, span),
+        prices=prices,
         equity=daily["total_value"],
         trades=backtests.read_trades(database, identity).reset_index(drop=True),
         metrics=metrics,
@@ -71,14 +69,6 @@ def publish(
     write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
     replace_file(to.picture, picture)
-
-
-def _prices(database: Database, series: Series, span: Interval | None) -> pd.Series:
-    closes = market_data.read_daily_closes(database, series)
-    if span is None:
-        return closes
-    days = index_ms(closes.index)
-    return closes[(days >= Timeframe.D1.floor(span.start_ms)) & (days < span.end_ms)]
 
 
 def _without_days(settled: EngineState) -> dict[str, float]:

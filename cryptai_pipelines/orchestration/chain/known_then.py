@@ -1,0 +1,36 @@
+"""Signals of the bars as they were known at a moment in the past. Indicators and signals are computed on the way, block by
+block, and stored nowhere: what stands in the tables belongs to the bars as they are known now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from cryptai_pipelines.indicators.chunks import compute
+from cryptai_pipelines.indicators.registry import DEFAULT_SET
+from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.bar_history import read_bars
+from cryptai_pipelines.orchestration.chain.technical_indicators import look_back
+from cryptai_pipelines.storage.database import Database
+
+
+def signals_known_then(
+    database: Database, series: Series, trial: Trial, known_at_ms: int
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Bars and their signals in blocks of the series, ascending: the frames of `bar_history.read_bars` as of `known_at_ms`, and
+    of the trial's strategy one row for each bar. They equal what the chain would have stored then, to the last bit."""
+    strategy, timeframe = trial.strategy, series.timeframe
+    before, behind = look_back(DEFAULT_SET), strategy.warmup_bars(timeframe)
+    bars, indicators = pd.DataFrame(), pd.DataFrame()
+    for block in read_bars(database, series, None, known_at_ms):
+        if block.empty:
+            continue
+        start_ms = int(index_ms(block.index)[0])
+        bars = pd.concat((bars.tail(max(before, behind)), block))
+        fresh = compute(bars, DEFAULT_SET, timeframe, start_ms)
+        indicators = pd.concat((indicators.tail(behind), fresh))
+        signals = strategy.signals(bars.tail(len(indicators)), indicators, timeframe, trial.rules, start_ms)
+        yield block, signals
