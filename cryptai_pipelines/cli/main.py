@@ -20,6 +20,7 @@ from cryptai_pipelines.cli import (
     doctor,
     gaps,
     import_bars,
+    outages,
     quality,
     reconcile,
     replay,
@@ -68,6 +69,7 @@ app.command("replay")(replay.replay)
 app.command("webhook")(webhook.webhook)
 app.command("doctor")(doctor.doctor)
 app.add_typer(alerts.app, name="alerts", help="What is wrong, and who was told of it.")
+app.add_typer(outages.app, name="outages", help="When the venue stood still, as found or as declared.")
 app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it, its backups.")
 
 

@@ -3,7 +3,9 @@ found is in `quality.outages`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from psycopg2.extras import Json
 
@@ -71,18 +73,40 @@ def declare_outage(cursor: Cursor, venue: str, outage: Outage, declared_by: str,
     )
 
 
-def read_outages(db: Database, venue: str) -> list[Outage]:
+def withdraw_outage(cursor: Cursor, venue: str, start_ms: int) -> int:
+    """Forget the declared outage of `venue` that began then (epoch ms); how many there were, 0 or 1."""
+    cursor.execute(
+        "DELETE FROM venue_outages WHERE venue = %s AND outage_start = %s AND evidence ? 'declared_by'",
+        (venue, to_datetime(start_ms)),
+    )
+    return cursor.rowcount
+
+
+class KnownOutage(NamedTuple):
+    """An outage, and where it is known from when a person has declared it; None when it was found."""
+
+    outage: Outage
+    declared_by: str | None
+
+
+def read_known_outages(db: Database, venue: str) -> list[KnownOutage]:
     """The known outages of a venue, found and declared, ascending."""
     rows = db.rows(
         "SELECT outage_start, outage_end, evidence FROM venue_outages WHERE venue = %s ORDER BY outage_start", (venue,)
     )
-    return [
-        Outage(
-            to_ms(start),  # type: ignore[arg-type]
-            to_ms(end),  # type: ignore[arg-type]
-            tuple(evidence.get("symbols", ())),
-            evidence.get("of_symbols", 0),
-            tuple(evidence.get("timeframes", ())),
-        )
-        for start, end, evidence in rows
-    ]
+    return [KnownOutage(_outage(start, end, evidence), evidence.get("declared_by")) for start, end, evidence in rows]
+
+
+def read_outages(db: Database, venue: str) -> list[Outage]:
+    """As `read_known_outages`, without where they are known from."""
+    return [one.outage for one in read_known_outages(db, venue)]
+
+
+def _outage(start: dt.datetime, end: dt.datetime, evidence: Mapping[str, Any]) -> Outage:
+    return Outage(
+        to_ms(start),  # type: ignore[arg-type]
+        to_ms(end),  # type: ignore[arg-type]
+        tuple(evidence.get("symbols", ())),
+        evidence.get("of_symbols", 0),
+        tuple(evidence.get("timeframes", ())),
+    )

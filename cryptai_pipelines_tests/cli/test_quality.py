@@ -96,3 +96,43 @@ def test_what_is_not_stored_or_not_known_is_named(invoke: Invoke, filled_store: 
         assert "'7m' is not known" in invoke(command, "-t", "7m", CRYPTAI_DATABASE_URL=filled_store).err
         failed = invoke(command, "-t", "4h", "--json", CRYPTAI_DATABASE_URL=filled_store)
         assert failed.object["error"].startswith("nothing is stored of 4h")
+
+
+def test_a_declared_outage_excuses_its_bars_until_it_is_withdrawn(invoke: Invoke, database: Database) -> None:
+    """One symbol alone cannot show an outage; a person who knows of it can."""
+    store(database, BTC, without(ROWS, range(300, 305)))
+    url, began = database.url, format_time(START + 300 * HOUR)
+
+    def months() -> tuple[int, int]:
+        [series] = invoke("quality", "--assess", "--json", CRYPTAI_DATABASE_URL=url).object["series"]
+        [gap] = invoke("gaps", "--json", CRYPTAI_DATABASE_URL=url).object["gaps"]
+        return sum(month["in_outage"] for month in series["months"]), gap["class"]
+
+    assert months() == (0, "unknown")
+    assert "no outage of binance is known" in invoke("outages", CRYPTAI_DATABASE_URL=url).out
+    span = [began, format_time(START + 305 * HOUR)]
+    declared = invoke("outages", "declare", *span, "--source", "its status page", "--json", CRYPTAI_DATABASE_URL=url)
+    assert declared.code == 0 and declared.object["declared"]["declared_by"] == "its status page"
+    assert months() == (5, "venue_outage")
+    [told] = invoke("outages", "--json", CRYPTAI_DATABASE_URL=url).object["outages"]
+    assert (told["start"], told["end"], told["declared_by"]) == (*span, "its status page")
+    assert invoke("outages", "--exchange", "kraken", "--json", CRYPTAI_DATABASE_URL=url).object["outages"] == []
+    assert invoke("outages", "withdraw", began, CRYPTAI_DATABASE_URL=url).code == 0
+    assert months() == (0, "unknown")
+
+
+def test_only_a_past_outage_is_declared_and_only_a_declared_one_withdrawn(invoke: Invoke, filled_store: str) -> None:
+    invoke("quality", "--assess", CRYPTAI_DATABASE_URL=filled_store)
+    [found] = invoke("outages", "--json", CRYPTAI_DATABASE_URL=filled_store).object["outages"]
+    assert found["declared_by"] is None and found["symbols"] == ["BTC-USDT", "ETH-USDT"]
+    refused = {
+        ("withdraw", found["start"]): "declared: none is declared",
+        ("declare", "2021-01-02", "2021-01-01", "--source", "x"): "END '2021-01-01' is not after START '2021-01-02'",
+        ("declare", "2021-01-02", "2999-01-01", "--source", "x"): "END '2999-01-01' is in the future",
+        ("declare", "2021-01-02", "2021-01-03", "--source", " "): "--source is empty",
+        ("declare", "yesterday", "2021-01-03", "--source", "x"): "START 'yesterday' is not an ISO 8601",
+    }
+    for arguments, words in refused.items():
+        ended = invoke("outages", *arguments, CRYPTAI_DATABASE_URL=filled_store)
+        assert ended.code == 2 and words in ended.err, ended.err
+    assert invoke("outages", "--json", CRYPTAI_DATABASE_URL=filled_store).object["outages"] == [found]
