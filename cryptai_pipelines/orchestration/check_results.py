@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from cryptai_pipelines.orchestration.alerts.findings import show_findings
+
 if TYPE_CHECKING:
     from cryptai_pipelines.orchestration.chain.walk import SeriesResult
     from cryptai_pipelines.storage.database import Database
 
 _ERROR = dg.AssetCheckSeverity.ERROR
 _WARN = dg.AssetCheckSeverity.WARN
-_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -205,12 +206,10 @@ def _since(result: SeriesResult) -> int | None:
 
 
 def _result(check: Check, findings: Sequence[str], asked: int) -> dg.AssetCheckResult:
-    listed = "\n".join(f"- {finding}" for finding in findings[:_SHOWN])
-    more = f"\n- and {len(findings) - _SHOWN} more" if len(findings) > _SHOWN else ""
     return dg.AssetCheckResult(
         asset_key=check.spec.asset_key,
         check_name=check.spec.name,
         passed=not findings,
         severity=check.severity,
-        metadata={"series": asked, "findings": dg.MetadataValue.md(listed + more if findings else "none")},
+        metadata={"series": asked, "findings": dg.MetadataValue.md(show_findings(findings))},
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.orchestration.alerts.findings import show_findings
 
 if TYPE_CHECKING:
     from cryptai_pipelines.orchestration.chain.mend import MendResult
@@ -22,7 +23,6 @@ _ERROR, _WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 _LEAST_COMPLETE = 0.99
 _LEAST_AGREEING = 0.99
 _ALERTS_SHOWN = 10
-_FINDINGS_SHOWN = 50
 
 
 def last_alerts(database: Database) -> list[str]:
@@ -116,11 +116,9 @@ def reconciliation_page(months: Sequence[ReconciledMonth], most: int = 60) -> st
 
 
 def _check(name: str, findings: Sequence[str], severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
-    listed = "\n".join(f"- {finding}" for finding in findings[:_FINDINGS_SHOWN])
-    more = f"\n- and {len(findings) - _FINDINGS_SHOWN} more" if len(findings) > _FINDINGS_SHOWN else ""
     return dg.AssetCheckResult(
         check_name=name,
         passed=not findings,
         severity=severity,
-        metadata={"findings": dg.MetadataValue.md(listed + more if findings else "none")},
+        metadata={"findings": dg.MetadataValue.md(show_findings(findings))},
     )

@@ -11,7 +11,13 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.orchestration.alerts.cause import Cause, error_class, reconcile
 from cryptai_pipelines.orchestration.alerts.data_causes import file_causes, stale_causes, sync_causes, venue_now
-from cryptai_pipelines.orchestration.alerts.findings import is_about_sync, merge_findings, read_findings, timeframes_between
+from cryptai_pipelines.orchestration.alerts.findings import (
+    is_about_sync,
+    merge_findings,
+    read_findings,
+    show_findings,
+    timeframes_between,
+)
 from cryptai_pipelines.storage.health import DoubtedFile, FailedSync, LastBar
 
 UI = "http://127.0.0.1:3000/"
@@ -124,6 +130,17 @@ def test_findings_are_read_by_series():
     assert not is_about_sync("failed at technical_indicators: out of memory")
     assert read_findings("- BTC-USDT 1h: not known, it failed at raw_ohlcv", passed=False) == {}, "nobody looked"
     assert read_findings("- BTC-USDT 1h failed at raw_ohlcv: x\n- and 150 more", passed=False).keys() == {"BTC-USDT 1h"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 50, 51, 400])
+def test_whatever_is_shown_no_series_with_a_finding_seems_to_have_recovered(count: int) -> None:
+    failed = [f"A{n}-USDT 1h: 3 of 9 bars are missing" for n in range(count)]
+    unknown = [f"B{n}-USDT 1h: not known, it failed at raw_ohlcv" for n in range(count)]
+    shown = show_findings([*failed, *unknown])
+    assert read_findings(shown, passed=False).keys() == ({f"A{n}-USDT 1h" for n in range(count)} or {""})
+    assert len(shown.splitlines()) <= 51
+    synced = read_findings(show_findings([f"A{n}-USDT 1h failed at raw_ohlcv: timed out" for n in range(count)]), passed=False)
+    assert count == 0 or len(synced) == count and all(map(is_about_sync, synced.values()))
 
 
 def test_a_finding_stays_open_until_its_timeframe_is_looked_at_again():
