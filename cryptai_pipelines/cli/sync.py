@@ -43,7 +43,7 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
     """What became of each series, in their order."""
     from cryptai_pipelines.cli.progress import shown_progress
     from cryptai_pipelines.cli.selection import run_name
-    from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
+    from cryptai_pipelines.orchestration.chain.steps import data_steps, holding, planned
     from cryptai_pipelines.orchestration.chain.walk import walk
     from cryptai_pipelines.orchestration.listings import know_listing
     from cryptai_pipelines.orchestration.store import open_archive, open_store, open_venue
@@ -56,7 +56,8 @@ def _brought_up_to_date(series: list[Series], window: Interval | None, settings:
             archive = open_archive(settings, store.database)
             steps = data_steps(store.database, venue, settings, run_name("sync"), window, on_progress, archive=archive)
             hold = holding(store.database, venue.name, settings, run_name("sync"))
-            results = {result.series: result for result in walk(series, steps, hold, settings.fetch_threads)}
+            with planned(store.database, venue.name, series, settings, run_name("sync")):
+                results = {result.series: result for result in walk(series, steps, hold, settings.fetch_threads)}
         return [_told(store.database, venue.name, results[one]) for one in series]
 
 

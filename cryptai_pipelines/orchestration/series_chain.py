@@ -69,11 +69,12 @@ def series_chain(
     progress: ProgressResource,
 ) -> Iterator[dg.AssetCheckResult]:
     """Bring the chosen assets of the chosen series up to date."""
-    from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
+    from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding, planned
     from cryptai_pipelines.orchestration.store import open_archive
 
     chosen = [entry for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys]
     scheduled = SCHEDULED_TAG in context.run.tags
+    only_due = scheduled and CATCH_UP_TAG not in context.run.tags
     series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
     with store.open() as database:
         source, settings, run_id = venue.open(database), store.settings(), context.run.run_id
@@ -86,16 +87,18 @@ def series_chain(
             run_id,
             config.interval(),
             progress.callback(),
-            only_due=scheduled and CATCH_UP_TAG not in context.run.tags,
+            only_due=only_due,
             archive=archive,
         )
         wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
         results = []
         listing = symbols_version(context.instance)
         hold = holding(database, source.name, settings, run_id)
-        for result in walk(series, wanted, hold, settings.fetch_threads):
-            _log(context, result, Versions(database, result, listing), scheduled)
-            results.append(result)
+        fetched = () if only_due or steps[0] not in wanted else series
+        with planned(database, source.name, fetched, settings, run_id):
+            for result in walk(series, wanted, hold, settings.fetch_threads):
+                _log(context, result, Versions(database, result, listing), scheduled)
+                results.append(result)
         for check in CHECKS:
             if check.spec.key in context.selected_asset_check_keys:
                 yield synced_result(results) if check is SYNCED else evaluate(check, database, results)

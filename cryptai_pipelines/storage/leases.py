@@ -136,7 +136,7 @@ def _new_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s
         " lease_until = excluded.lease_until, holder = excluded.holder RETURNING lease_token), abandoned AS ("
         " UPDATE data_sync_log SET status = 'FAILED', finished_at = clock_timestamp(),"
         " error = 'abandoned: ' || coalesce((SELECT holder FROM former), 'its process') || ' ended without finishing'"
-        " WHERE symbol = %(symbol)s AND timeframe = %(timeframe)s AND status IN ('PENDING', 'RUNNING'))"
+        " WHERE symbol = %(symbol)s AND timeframe = %(timeframe)s AND status = 'RUNNING')"
         " SELECT lease_token FROM taken",
         {
             "source": source,

@@ -1,8 +1,10 @@
-"""`data_sync_log`: one row per attempt to bring a series up to date. Abandoned rows are closed in `leases`."""
+"""`data_sync_log`: one row per attempt to bring a series up to date. PENDING: a run is going to; RUNNING: under a lease that is
+never older; then COMPLETED, PARTIAL (a part was received, or what was received is not usable) or FAILED. Abandoned rows are
+closed in `leases`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg2 import sql
@@ -17,13 +19,38 @@ FINAL_STATUSES = ("COMPLETED", "PARTIAL", "FAILED")
 _EXPIRED = "abandoned: its lease ran out"
 
 
+def plan_syncs(db: Database, source: str, series: Sequence[Series], run_id: str, lease_s: float) -> None:
+    """A PENDING row for each of `series`, which the run is going to bring up to date one after another. `start_sync` takes it
+    up by the run and the series; what is never begun is forgotten again, by `forget_planned` or when the run shows no life for
+    `lease_s`."""
+    if not series:
+        return
+    db.rows(
+        "INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, run_id)"
+        " SELECT %s, symbol, timeframe, 'PENDING', clock_timestamp(), clock_timestamp() + %s * interval '1 second', %s"
+        " FROM unnest(%s::text[], %s::text[]) AS planned (symbol, timeframe) RETURNING id",
+        (source, lease_s, run_id, [one.symbol for one in series], [one.timeframe.code for one in series]),
+    )
+
+
+def forget_planned(db: Database, run_id: str) -> int:
+    """Remove what a run has planned and not begun; how many rows. Nothing was tried, so there is nothing to tell."""
+    return len(db.rows("DELETE FROM data_sync_log WHERE run_id = %s AND status = 'PENDING' RETURNING id", (run_id,)))
+
+
 def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None, source: str | None = None) -> int:
-    """A RUNNING row under `lease`, committed at once so that it is seen while the work goes on; its id. `source`: which source
-    is asked, if it is not the one that the lease is named after."""
+    """A RUNNING row under `lease`, committed at once so that it is seen while the work goes on; its id. It is the one that the
+    run has planned, if there is one. `source`: which source is asked, if it is not the one that the lease is named after."""
     rows = db.rows(
-        "INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, token, run_id)"
-        " VALUES (%s, %s, %s, 'RUNNING', clock_timestamp(), clock_timestamp() + %s * interval '1 second', %s, %s) RETURNING id",
-        (source or lease.source, lease.series.symbol, lease.series.timeframe.code, lease.lease_s, lease.token, run_id),
+        "WITH asked AS (SELECT %s AS source, %s AS symbol, %s AS timeframe, %s::text AS run_id, %s::bigint AS token,"
+        " clock_timestamp() AS now, clock_timestamp() + %s * interval '1 second' AS until), begun AS ("
+        " UPDATE data_sync_log AS l SET status = 'RUNNING', started_at = asked.now, lease_until = asked.until,"
+        " token = asked.token FROM asked WHERE l.status = 'PENDING' AND (l.source, l.symbol, l.timeframe, l.run_id)"
+        " = (asked.source, asked.symbol, asked.timeframe, asked.run_id) RETURNING l.id), added AS ("
+        " INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, token, run_id)"
+        " SELECT source, symbol, timeframe, 'RUNNING', now, until, token, run_id FROM asked"
+        " WHERE NOT EXISTS (SELECT FROM begun) RETURNING id) SELECT id FROM begun UNION ALL SELECT id FROM added",
+        (source or lease.source, lease.series.symbol, lease.series.timeframe.code, run_id, lease.token, lease.lease_s),
     )
     return rows[0][0]
 
@@ -48,13 +75,18 @@ def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, 
 
 def close_expired(db: Database) -> int:
     """Close the RUNNING rows whose lease has run out, for whoever looks at the log before the series is next written; how many
-    there were. A lease is extended with every commit, in `historical_data_range`."""
+    there were. A lease is extended with every commit, in `historical_data_range`. PENDING rows of a run that holds no series
+    any more are removed."""
     rows = db.rows(
         "UPDATE data_sync_log AS l SET status = 'FAILED', finished_at = clock_timestamp(), error = %s"
-        " WHERE status IN ('PENDING', 'RUNNING') AND lease_until < clock_timestamp() AND NOT EXISTS ("
+        " WHERE status = 'RUNNING' AND lease_until < clock_timestamp() AND NOT EXISTS ("
         " SELECT FROM historical_data_range AS h WHERE h.symbol = l.symbol AND h.timeframe = l.timeframe"
         " AND h.lease_token = l.token AND h.lease_until > clock_timestamp()) RETURNING id",
         (_EXPIRED,),
+    )
+    db.rows(
+        "DELETE FROM data_sync_log AS l WHERE status = 'PENDING' AND lease_until < clock_timestamp() AND NOT EXISTS ("
+        " SELECT FROM historical_data_range AS h WHERE h.holder = l.run_id AND h.lease_until > clock_timestamp()) RETURNING id"
     )
     return len(rows)
 

@@ -215,6 +215,39 @@ def test_a_row_that_says_running_is_never_older_than_its_lease(database_per_modu
     assert _statuses(database_per_module, silent) == [("COMPLETED", None)] == _statuses(database_per_module, busy)
 
 
+def test_a_planned_sync_is_pending_until_its_run_begins_it(database_per_module: Database) -> None:
+    begun, waiting, taken = fresh_series(), fresh_series(), fresh_series()
+    sync_log.plan_syncs(database_per_module, "binance", [begun, waiting, taken], "planner", 60)
+    assert all(_statuses(database_per_module, one) == [("PENDING", None)] for one in (begun, waiting, taken))
+    with take_series(database_per_module, "binance", taken, "another", 60) as lease:
+        sync_log.start_sync(database_per_module, lease, "another")
+    # Whoever takes the series next closes what `another` left running; what the planner is going to do stays.
+    with take_series(database_per_module, "binance", taken, "heir", 60):
+        assert [status for status, _ in _statuses(database_per_module, taken)] == ["FAILED", "PENDING"]
+    with take_series(database_per_module, "binance", begun, "planner", 60) as lease:
+        [planned] = sync_log.read_syncs(database_per_module, begun)
+        assert sync_log.start_sync(database_per_module, lease, "planner", "kraken") != planned["id"], "another source's"
+        assert sync_log.start_sync(database_per_module, lease, "planner") == planned["id"]
+        assert sync_log.start_sync(database_per_module, lease, "planner") != planned["id"], "begun but once"
+        running = next(one for one in sync_log.read_syncs(database_per_module, begun) if one["id"] == planned["id"])
+        assert running["status"] == "RUNNING" and running["started_at"] > planned["started_at"]
+        assert running["token"] == lease.token
+    assert sync_log.forget_planned(database_per_module, "planner") == 2
+    assert _statuses(database_per_module, waiting) == []
+
+
+def test_what_a_dead_run_has_planned_is_forgotten(database_per_module: Database) -> None:
+    held, waiting, of_the_dead = fresh_series(), fresh_series(), fresh_series()
+    sync_log.plan_syncs(database_per_module, "binance", [waiting], "alive", 0.0)
+    sync_log.plan_syncs(database_per_module, "binance", [of_the_dead], "dead", 0.0)
+    with take_series(database_per_module, "binance", held, "alive", 60):
+        sync_log.close_expired(database_per_module)
+        assert _statuses(database_per_module, waiting) == [("PENDING", None)]
+        assert _statuses(database_per_module, of_the_dead) == []
+    sync_log.close_expired(database_per_module)
+    assert _statuses(database_per_module, waiting) == []
+
+
 def test_the_lock_is_gone_with_the_block_even_when_it_fails(database_per_module: Database) -> None:
     series = fresh_series()
     for number in range(3):

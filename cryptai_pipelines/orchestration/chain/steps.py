@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
@@ -24,7 +24,7 @@ from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, VenueNow
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
-from cryptai_pipelines.storage import series_sources
+from cryptai_pipelines.storage import series_sources, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, take_series
 from cryptai_pipelines.strategy.parameters import StrategyParameters
@@ -121,6 +121,17 @@ def holding(database: Database, source: str, settings: Settings, run_id: str) ->
         return take_series(database, name, series, holder=run_id, lease_s=settings.lease_seconds)
 
     return hold
+
+
+@contextmanager
+def planned(database: Database, source: str, series: Sequence[Series], settings: Settings, run_id: str) -> Iterator[None]:
+    """While the block walks `series`, those that it has not come to are PENDING in the sync log of `source`. Not for a tick,
+    which finds out only on its way which series are due."""
+    sync_log.plan_syncs(database, source, series, run_id, settings.lease_seconds)
+    try:
+        yield
+    finally:
+        sync_log.forget_planned(database, run_id)
 
 
 def asked_once(source: BarSource) -> Callable[[], VenueNow]:
