@@ -4,7 +4,7 @@ Columns are told in `file_columns`, values read in `file_rows`, formats opened i
 judged in `quality`: rows are handed over as they stand, each open time once, in ascending order, closed bars only.
 
 A file may hold its rows in any order, so they pass through a temporary file of fixed-size records; memory holds one chunk of
-rows and 32 bytes per bar.
+rows and 34 bytes per bar.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from cryptai_pipelines.market.bars import WIRE_DTYPES
+from cryptai_pipelines.market.bars import WIRE_DTYPES, Columns
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
@@ -84,7 +84,8 @@ class FileFindings:
 
 @dataclass(frozen=True)
 class BarFile:
-    """An open file; `pages` may be walked more than once while it is open."""
+    """An open file; `pages` may be walked more than once while it is open. `opens`: the open time of every row in the order of
+    the file (int64, epoch ms). `powers`: those of `TimeReading`; None for a file that writes all its times alike."""
 
     findings: FileFindings
     timeframe: Timeframe
@@ -92,12 +93,26 @@ class BarFile:
     kept: np.ndarray
     fetched_at_ms: int
     memory: mmap.mmap
+    opens: np.ndarray
+    powers: np.ndarray | None
 
     @property
     def span(self) -> Interval:
         """From the open time of the first bar to the end of the last, on the grid."""
         first, last = int(self.rows["ts"][self.kept[0]]), int(self.rows["ts"][self.kept[-1]])
         return Interval(self.timeframe.floor(first), self.timeframe.floor(last) + self.timeframe.ms)
+
+    def received(self) -> Iterator[tuple[Columns, int]]:
+        """The open times of all rows as they came, repeated and unsorted ones too, `PAGE_ROWS` at a time: `ts` (int64, epoch
+        ms), and `ts_written` (int64), the numbers of the file, when it writes its times in several units. With each part the
+        number of its first rows that were the last of the part before."""
+        for at in range(0, len(self.opens), PAGE_ROWS):
+            part = slice(max(0, at - 1), at + PAGE_ROWS)
+            columns = {"ts": self.opens[part]}
+            if self.powers is not None:
+                ts, powers = self.opens[part], self.powers[part].astype("int64")
+                columns["ts_written"] = np.where(powers < 0, ts // 1000, ts * 1000 ** np.maximum(powers, 0))
+            yield columns, at - part.start
 
     def pages(self) -> Iterator[Page]:
         """All bars, `PAGE_ROWS` a page; the `asked` intervals tile `span`. The URL of a page is the name of the file."""
@@ -206,7 +221,8 @@ def _bar_file(
         last_dropped=dropped,
         notes=_notes(recognised, reading, options),
     )
-    return BarFile(findings, timeframe, rows, kept, now_ms, memory)
+    powers = np.concatenate(reading.powers)
+    return BarFile(findings, timeframe, rows, kept, now_ms, memory, ts, powers if (powers != powers[0]).any() else None)
 
 
 def _let_go(memory: mmap.mmap) -> None:

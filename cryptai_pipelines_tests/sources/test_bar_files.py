@@ -349,6 +349,55 @@ def test_chunks_and_pages_of_any_size_give_the_same(
             assert np.array_equal(values, at_once[1][name])
 
 
+def _received(path: Path) -> dict[str, list[int]]:
+    """The open times of a file as they came, put together again."""
+    with open_bar_file(path, FileOptions(parse_series("BTC-USDT|1h")), NOW_MS) as file:
+        parts = list(file.received())
+    for (before, _), (after, known) in zip(parts, parts[1:], strict=False):
+        assert known == 1 and all(after[name][0] == before[name][-1] for name in before)
+    return {name: np.concatenate([columns[name][known:] for columns, known in parts]).tolist() for name in parts[0][0]}
+
+
+@pytest.mark.parametrize(("chunk", "page"), [(1, 1), (7, 3), (50_000, 10_000)])
+def test_rows_are_handed_over_as_they_came(
+    bars: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, page: int
+) -> None:
+    monkeypatch.setattr(file_tables, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(bar_files, "PAGE_ROWS", page)
+    some = bars.iloc[:40]
+    shuffled = pd.concat([_shuffled(some), some.iloc[:5]])
+    assert _received(_csv(lambda frame: frame)(shuffled, tmp_path)) == {"ts": _ms(shuffled["ts"]).tolist()}
+    filled = shuffled.assign(is_filled=[False] * 44 + [True])
+    filled.to_parquet(tmp_path / "filled.parquet")
+    assert _received(tmp_path / "filled.parquet") == {"ts": _ms(shuffled["ts"]).tolist()[:-1]}
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv with text", "parquet"])
+@pytest.mark.parametrize("chunk", [1, 7, 50_000])
+def test_a_file_of_several_units_tells_the_numbers_that_it_holds(
+    bars: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, kind: str
+) -> None:
+    monkeypatch.setattr(file_tables, "CHUNK_ROWS", chunk)
+    some, generator = bars.iloc[:40], random.Random(chunk)
+    ms = _ms(some["ts"]).tolist()
+    numbers = [generator.choice([at // 1000, at, at * 1000, at * 1_000_000]) for at in ms]
+    texts: list[Any] = list(numbers)
+    if kind == "csv with text":
+        texts[3], numbers[3] = pd.Timestamp(ms[3], unit="ms").isoformat() + "Z", ms[3]
+    filled = [row % 5 == 0 for row in range(40)]
+    made, path = some[["ts", *OHLCV]].assign(ts=texts, is_filled=filled), tmp_path / "mixed.bin"
+    made.to_parquet(path) if kind == "parquet" else made.to_csv(path, index=False)
+    given = [row for row in range(40) if not filled[row]]
+    assert _received(path) == {"ts": [ms[row] for row in given], "ts_written": [numbers[row] for row in given]}
+
+
+@pytest.mark.parametrize("name", ["seconds", "microseconds", "nanoseconds", "float seconds", "naive, of Seoul", "parquet"])
+def test_a_file_of_one_unit_is_in_order_whatever_the_unit(bars: pd.DataFrame, tmp_path: Path, name: str) -> None:
+    write, options = SPELLINGS[name]
+    with open_bar_file(write(bars, tmp_path), FileOptions(parse_series("BTC-USDT|1h"), **options), NOW_MS) as file:
+        assert [list(columns) for columns, _ in file.received()] == [["ts"]]
+
+
 def test_repeats_and_conflicts_are_counted_as_planted(bars: pd.DataFrame, tmp_path: Path) -> None:
     generator = random.Random(5)
     planted = [generator.randrange(ROWS) for _ in range(60)]
