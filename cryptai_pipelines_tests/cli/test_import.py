@@ -200,7 +200,8 @@ def test_bad_rows_are_quarantined_and_not_the_file(csv: Path, invoke: Invoke, ur
         (("--symbol", "BTC-USDT", "-t", "1h", "--tz", "Nowhere"), "time zone 'Nowhere'"),
         (("--symbol", "BTC-USDT", "-t", "1h", "--time-unit", "h"), "time unit 'h'"),
         (("--symbol", "BTC-USDT", "-t", "1h", "--map", "close=Last"), "--map close=Last"),
-        (("--symbol", "BTC-USDT", "-t", "4h"), "holds bars of 1h, and --timeframe says 4h"),
+        (("--symbol", "BTC-USDT", "-t", "4h"), "holds bars of 1h, and --timeframe says 4h; accepted: --timeframe 1h"),
+        (("--symbol", "BTC-USDT", "-t", "15m"), "holds bars of 1h, and --timeframe says 15m; accepted: --timeframe 1h"),
     ],
 )
 def test_a_mistake_is_one_line_and_stores_nothing(

@@ -490,7 +490,7 @@ BAD: dict[str, tuple[bytes, dict[str, Any], tuple[str, ...]]] = {
     "shorter bars": (
         (HEADER + "".join(f"{1609459200 + 60 * n},1,2,3,4,5\n" for n in range(9))).encode(),
         {},
-        ("bars of 1m", "--timeframe says 1h"),
+        ("bars of 1m", "--timeframe says 1h", "accepted: --timeframe 1m"),
     ),
     "not closed": ((HEADER + "2099-01-01T00:00Z,1,2,3,4,5\n").encode(), {}, ("no 1h bar that has closed",)),
     "mapped to nothing": ((HEADER + GOOD).encode(), {"mapping": "open=Opening"}, ("no column of that name", "'open'")),
@@ -665,6 +665,81 @@ def test_a_text_that_is_no_plain_number_is_nan(texts: list[str]) -> None:
         except ValueError:
             expected = np.nan
         assert value == expected or (np.isnan(value) and np.isnan(expected)), text
+
+
+def _write_opens(path: Path, opens: np.ndarray) -> Path:
+    path.write_text(HEADER + "".join(f"{ts},1,2,0.5,1.5,1\n" for ts in opens.tolist()))
+    return path
+
+
+@pytest.mark.parametrize("said", Timeframe, ids=lambda one: one.code)
+@pytest.mark.parametrize("own", Timeframe, ids=lambda one: one.code)
+@pytest.mark.parametrize("rows", [10, 400])
+def test_bars_of_another_length_than_was_said_are_refused(tmp_path: Path, own: Timeframe, said: Timeframe, rows: int) -> None:
+    """Also with holes: every eighth bar is missing."""
+    opens = own.ceil(parse_time("2010-01-01")) + own.ms * np.arange(rows + rows // 7)
+    path = _write_opens(tmp_path / "mine.csv", opens[np.arange(len(opens)) % 8 != 7][:rows])
+    if own is said:
+        assert _read(path, f"BTC-USDT|{said.code}")[0].bars == rows
+        return
+    with pytest.raises(BadInput) as refused:
+        _read(path, f"BTC-USDT|{said.code}")
+    line = f"mine.csv holds bars of {own.code}, and --timeframe says {said.code}; accepted: --timeframe {own.code}"
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said", "length"),
+    [
+        (120, "1h", "120 minutes"),
+        (45, "15m", "45 minutes"),
+        (20, "15m", "20 minutes"),
+        (3, "5m", "3 minutes"),
+        (2, "5m", "2 minutes"),
+        (0.5, "1m", "30 s"),
+    ],
+)
+def test_a_length_that_no_timeframe_has_is_named(tmp_path: Path, minutes: float, said: str, length: str) -> None:
+    path = _write_opens(tmp_path / "mine.csv", parse_time("2021-01-01") + int(60_000 * minutes) * np.arange(50))
+    with pytest.raises(BadInput, match=f"bars of {length}, and --timeframe says {said}; accepted: a file of bars of 1m 5m"):
+        _read(path, f"BTC-USDT|{said}")
+
+
+def test_a_long_file_whose_clock_changes_is_still_told(tmp_path: Path) -> None:
+    """Days of New York: two of a year's steps are not 24 hours."""
+    days = pd.date_range("2020-01-01", "2023-01-01", tz="America/New_York").as_unit("ms").asi8
+    with pytest.raises(BadInput, match="holds bars of 1d, and --timeframe says 1h"):
+        _read(_write_opens(tmp_path / "days.csv", days))
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2, 0.05, 0.01])
+@pytest.mark.parametrize("code", ["1m", "15m", "30m", "1h", "4h"])
+def test_a_file_that_leaves_empty_bars_out_is_of_its_timeframe(tmp_path: Path, share: float, code: str) -> None:
+    generator, timeframe = np.random.default_rng(17), parse_series(f"BTC-USDT|{code}").timeframe
+    for rows in (2, 9, 12, 40, 400):
+        steps = generator.geometric(share, rows)
+        path = _write_opens(tmp_path / "sparse.csv", parse_time("1995-01-01") + timeframe.ms * np.cumsum(steps))
+        assert _read(path, f"BTC-USDT|{code}")[0].bars == rows
+
+
+def test_shorter_bars_are_told_although_empty_ones_are_left_out(tmp_path: Path) -> None:
+    steps = np.random.default_rng(17).geometric(0.4, 400)
+    path = _write_opens(tmp_path / "sparse.csv", parse_time("2010-01-01") + Timeframe.M15.ms * np.cumsum(steps))
+    with pytest.raises(BadInput, match="holds bars of 15m, and --timeframe says 1h; accepted: --timeframe 15m"):
+        _read(path)
+
+
+def test_a_few_rows_are_believed(tmp_path: Path) -> None:
+    hours = parse_time("2021-01-01") + HOUR * np.arange(9)
+    assert _read(_write_opens(tmp_path / "few.csv", hours), "BTC-USDT|15m")[0].bars == 9
+    assert _read(_write_opens(tmp_path / "one.csv", hours[:1]), "BTC-USDT|15m")[0].bars == 1
+
+
+def test_steps_that_no_spacing_repeats_are_those_of_a_sparse_file(tmp_path: Path) -> None:
+    """All are multiples of 30m, the most frequent of them; but 30m was met no oftener than by chance."""
+    half_hours = np.cumsum([0, 1, 1, 2, 3, 4, 5, 6, 7, 8])
+    opens = parse_time("2021-01-01") + Timeframe.M30.ms * half_hours
+    assert _read(_write_opens(tmp_path / "sparse.csv", opens), "BTC-USDT|15m")[0].bars == 10
 
 
 def test_a_span_is_on_the_grid_whatever_the_bars(tmp_path: Path) -> None:
