@@ -106,14 +106,14 @@ def _read(series: Series, window: Any, known_at_ms: int | None, fill: Fill) -> t
 
 def _nothing(database: Database, series: Series, window: Any, known_at_ms: int | None) -> CryptaiError:
     """Why there are no bars, and what helps."""
+    from cryptai_pipelines.cli.selection import not_stored
     from cryptai_pipelines.market.clock import format_time
     from cryptai_pipelines.market.errors import CryptaiError
     from cryptai_pipelines.storage import fetch_log, market_data
 
     stored = market_data.span(database, series)
     if stored is None:
-        fetch = f"cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
-        return CryptaiError(f"no bars of {series} are stored; fetch them with: {fetch}")
+        return not_stored([series.symbol], [series.timeframe])
     first = fetch_log.first_fetched_at(database, series)
     if known_at_ms is not None and first is not None and first > known_at_ms:
         return CryptaiError(

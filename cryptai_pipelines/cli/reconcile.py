@@ -81,16 +81,20 @@ def _rule(columns: str | None, tolerance: float | None, band: float | None) -> R
 
 def _stored(symbol: str, timeframe: Timeframe, source: str | None, against: str | None, rule: Rule | None) -> dict[str, Any]:
     from cryptai_pipelines.cli.progress import shown_progress
+    from cryptai_pipelines.cli.selection import not_stored
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.market.series import Series, parse_symbol
     from cryptai_pipelines.orchestration.chain.reconcile import reconcile as reconcile_series
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.storage.reconciliations import held_sources
 
     series = Series(parse_symbol(symbol), timeframe)
     if (source is None) != (against is None):
         raise BadInput("--source and --against name two sources; accepted: both, or neither for every pair")
     with open_store(load_settings()) as store, shown_progress() as on_progress:
+        if not held_sources(store.database, series):
+            raise not_stored([series.symbol], [series.timeframe])
         done = reconcile_series(store.database, series, source, against, rule, on_progress=on_progress)
     pairs = dict.fromkeys((month.source, month.other) for month in done.months)
     return {

@@ -130,11 +130,12 @@ def test_the_sources_of_a_stored_series(invoke: Invoke, database: Database, url:
     assert invoke("reconcile", "BTC-USDT", "--json", CRYPTAI_DATABASE_URL=url).object["months_written"] == 0
 
 
-def test_a_series_of_one_source_has_nothing_to_reconcile(invoke: Invoke, url: str) -> None:
-    ended = invoke("reconcile", "ETH-USDT", CRYPTAI_DATABASE_URL=url)
+def test_a_series_of_one_source_has_nothing_to_reconcile(invoke: Invoke, database: Database, url: str) -> None:
+    store(database, "binance", good_rows(100))
+    ended = invoke("reconcile", "BTC-USDT", CRYPTAI_DATABASE_URL=url)
     assert ended.code == 0 and ended.out == "" and "fewer than two sources" in ended.err
-    ended = invoke("reconcile", "ETH-USDT", "--source", "a", "--against", "b", CRYPTAI_DATABASE_URL=url)
-    assert_one_line(ended, 2, "ETH-USDT 'a' none", lines_before=True)
+    ended = invoke("reconcile", "BTC-USDT", "--source", "a", "--against", "b", CRYPTAI_DATABASE_URL=url)
+    assert_one_line(ended, 2, "BTC-USDT 'a' binance", lines_before=True)
 
 
 @pytest.mark.parametrize(
