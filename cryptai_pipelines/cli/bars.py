@@ -106,6 +106,7 @@ def _read(series: Series, window: Any, known_at_ms: int | None, fill: Fill) -> t
 
 def _nothing(database: Database, series: Series, window: Any, known_at_ms: int | None) -> CryptaiError:
     """Why there are no bars, and what helps."""
+    from cryptai_pipelines.cli.selection import not_stored
     from cryptai_pipelines.market.clock import format_time
     from cryptai_pipelines.market.errors import CryptaiError
     from cryptai_pipelines.orchestration.chain.bar_history import nothing_known
@@ -113,8 +114,7 @@ def _nothing(database: Database, series: Series, window: Any, known_at_ms: int |
 
     stored = market_data.span(database, series)
     if stored is None:
-        fetch = f"cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
-        return CryptaiError(f"no bars of {series} are stored; fetch them with: {fetch}")
+        return not_stored([series.symbol], [series.timeframe])
     unknown = None if known_at_ms is None else nothing_known(database, series, known_at_ms)
     if unknown is not None:
         return unknown

@@ -10,6 +10,7 @@ import typer
 from cryptai_pipelines.cli.options import JsonOption
 
 if TYPE_CHECKING:
+    from cryptai_pipelines.cli.selection import Named
     from cryptai_pipelines.market.series import Series
     from cryptai_pipelines.orchestration.chain.mend import MendedSeries, MendResult
     from cryptai_pipelines.settings import Settings
@@ -30,18 +31,18 @@ def gaps(
 ) -> None:
     """List every gap of the stored series with its class (`cryptai quality --assess` finds the classes out), or close them."""
     from cryptai_pipelines.cli.output import print_json
-    from cryptai_pipelines.cli.selection import stored_series
+    from cryptai_pipelines.cli.selection import named, stored_series
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
 
     if ask_again and not close:
         raise BadInput("--ask-again is of closing gaps; accepted: together with --close")
-    settings = load_settings()
+    names, settings = named(symbols, timeframe), load_settings()
     if close:
-        raise typer.Exit(_close(settings, symbols, timeframe, ask_again, json))
+        raise typer.Exit(_close(settings, names, ask_again, json))
     with open_store(settings) as store:
-        chosen = stored_series(store.database, symbols, timeframe)
+        chosen = stored_series(store.database, names)
         told = [gap for series in chosen for gap in _gaps_of(store.database, series)]
     if json:
         print_json({"series": len(chosen), "gaps": told, "missing_bars": sum(gap["bars"] for gap in told)})
@@ -99,7 +100,7 @@ def _print(told: list[dict[str, Any]], series: int) -> None:
     typer.echo(f"{len(told):,} gaps, {sum(gap['bars'] for gap in told):,} bars missing in {series} series")
 
 
-def _close(settings: Settings, symbols: list[str] | None, timeframe: list[str] | None, ask_again: bool, json: bool) -> int:
+def _close(settings: Settings, names: Named, ask_again: bool, json: bool) -> int:
     """Close the gaps of the chosen series and tell of it; the exit code."""
     from cryptai_pipelines.cli.output import print_json, say
     from cryptai_pipelines.cli.selection import stored_series
@@ -111,7 +112,7 @@ def _close(settings: Settings, symbols: list[str] | None, timeframe: list[str] |
     for secondary in parse_secondaries(settings):
         open_venue(settings, exchange=secondary.exchange)
     with open_store(settings) as store:
-        chosen = stored_series(store.database, symbols, timeframe)
+        chosen = stored_series(store.database, names)
         if not chosen and not json:
             typer.echo("nothing is stored yet; `cryptai sync` fetches bars")
             return 0

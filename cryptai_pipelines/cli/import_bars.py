@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,11 +15,13 @@ from cryptai_pipelines.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from cryptai_pipelines.market.series import Series
+    from cryptai_pipelines.orchestration.chain.import_file import RuleFindings
     from cryptai_pipelines.settings import Settings
-    from cryptai_pipelines.sources.bar_files import BarFile, FileFindings
+    from cryptai_pipelines.sources.bar_files import BarFile
 
 
 _SECONDS_BETWEEN_LINES = 5.0
+_LISTED = 3
 
 
 class Rank(enum.StrEnum):
@@ -66,7 +68,7 @@ def import_bars(
     with ExitStack() as open_files:
         with step(f"reading {file.name}"):
             opened = open_files.enter_context(open_bar_file(file, options, SystemClock().now_ms(), _on_rows(file.name)))
-        told = _told(opened.findings, series, source)
+        told = _told(opened, series, source)
         if not json:
             _tell_findings(told, dry_run)
         if not dry_run:
@@ -92,10 +94,36 @@ def _on_rows(name: str) -> Callable[[int], None]:
     return tell
 
 
-def _told(findings: FileFindings, series: Series, source: str) -> dict[str, Any]:
+def _told(file: BarFile, series: Series, source: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {"symbol": series.symbol, "timeframe": series.timeframe.code, "source": source, "recognised": asdict(findings)}
+    from cryptai_pipelines.orchestration.chain.import_file import judge_received
+
+    found = judge_received(file)
+    return {
+        "symbol": series.symbol,
+        "timeframe": series.timeframe.code,
+        "source": source,
+        "recognised": asdict(file.findings),
+        "findings": _findings(found),
+        "findings_by_rule": {rule: {"findings": one.count, "rows": one.rows} for rule, one in found.items()},
+    }
+
+
+def _findings(found: Mapping[str, RuleFindings]) -> list[dict[str, Any]]:
+    from cryptai_pipelines.market.clock import format_time
+
+    return [
+        {
+            "rule": rule,
+            "severity": finding.severity,
+            "first_open": format_time(finding.start_ms),
+            "rows": finding.count,
+            "detail": finding.reason,
+        }
+        for rule, one in found.items()
+        for finding in one.first
+    ]
 
 
 def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank: Rank) -> dict[str, Any]:
@@ -139,6 +167,7 @@ def _tell_findings(told: dict[str, Any], dry_run: bool) -> None:
         f"  times       {', '.join(found['times'])}",
         f"  duplicates  {found['repeated']:,} the same, {found['conflicting']:,} conflicting{_conflicts(found)}",
         f"  off grid    {found['off_grid']:,}",
+        *(f"  findings    {line}" for line in _finding_lines(told) or ["none"]),
         f"  unfinished  {_unfinished(found)}",
         *(f"  note        {note}" for note in found["notes"]),
         f"  bars        {found['bars']:,} from {found['first']} to {found['last']}",
@@ -146,6 +175,17 @@ def _tell_findings(told: dict[str, Any], dry_run: bool) -> None:
     ]
     for line in lines:
         typer.echo(line)
+
+
+def _finding_lines(told: dict[str, Any]) -> list[str]:
+    """The first findings of each rule, and how many more there are."""
+    lines = []
+    for rule, total in told["findings_by_rule"].items():
+        shown = [one for one in told["findings"] if one["rule"] == rule][:_LISTED]
+        lines += [f"{rule}, {one['severity']}: {one['detail']}, from {one['first_open']} on" for one in shown]
+        if total["findings"] > len(shown):
+            lines.append(f"{rule}: {total['findings']:,} findings in all, {total['rows']:,} rows in them (--json lists more)")
+    return lines
 
 
 def _conflicts(found: dict[str, Any]) -> str:

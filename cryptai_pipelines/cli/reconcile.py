@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,16 +81,20 @@ def _rule(columns: str | None, tolerance: float | None, band: float | None) -> R
 
 def _stored(symbol: str, timeframe: Timeframe, source: str | None, against: str | None, rule: Rule | None) -> dict[str, Any]:
     from cryptai_pipelines.cli.progress import shown_progress
+    from cryptai_pipelines.cli.selection import not_stored
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.market.series import Series, parse_symbol
     from cryptai_pipelines.orchestration.chain.reconcile import reconcile as reconcile_series
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.storage.reconciliations import held_sources
 
     series = Series(parse_symbol(symbol), timeframe)
     if (source is None) != (against is None):
         raise BadInput("--source and --against name two sources; accepted: both, or neither for every pair")
     with open_store(load_settings()) as store, shown_progress() as on_progress:
+        if not held_sources(store.database, series):
+            raise not_stored([series.symbol], [series.timeframe])
         done = reconcile_series(store.database, series, source, against, rule, on_progress=on_progress)
     pairs = dict.fromkeys((month.source, month.other) for month in done.months)
     return {
@@ -114,23 +119,23 @@ def _files(paths: list[Path], roles: list[str], timeframe: Timeframe, rule: Rule
     if unknown or len(roles) not in (0, 2):
         named = repr(unknown[0]) if unknown else f"given {len(roles)} time(s)"
         raise BadInput(f"--role {named} is not accepted: once for each --file, one of {' '.join(ROLES)}")
-    tables = [_read(path) for path in paths]
+    tables, filled = zip(*(_read(path) for path in paths), strict=True)
     names = [f"{path.parent.name}/{path.stem}" if path.parent.name else path.stem for path in paths]
     if names[0] == names[1]:
         names = [str(path) for path in paths]
     chosen = tuple(roles) or (FILE, FILE)
     found = _compare_files(tables, names, (chosen[0], chosen[1]), timeframe, rule or SAME_VENUE)
-    return {"timeframe": timeframe.code, "pairs": [_told((names[0], names[1]), found)]}
+    return {"timeframe": timeframe.code, "pairs": [{**_told((names[0], names[1]), found), "filled_left_out": list(filled)}]}
 
 
-def _read(path: Path) -> Columns:
-    from cryptai_pipelines.replay.recordings import read_bars_file
+def _read(path: Path) -> tuple[Columns, int]:
+    from cryptai_pipelines.replay.recordings import read_given_bars
 
-    return read_bars_file(path)
+    return read_given_bars(path)
 
 
 def _compare_files(
-    tables: list[Columns], names: list[str], roles: tuple[str, str], timeframe: Timeframe, rule: Rule
+    tables: Sequence[Columns], names: list[str], roles: tuple[str, str], timeframe: Timeframe, rule: Rule
 ) -> list[dict[str, Any]]:
     """Every month of the common span of two tables, each compared by itself."""
     from cryptai_pipelines.market.bars import take_rows
@@ -190,6 +195,9 @@ def _print_pair(pair: dict[str, Any]) -> None:
         typer.echo(f"  {count:>6,} {_named(kind, pair)}")
     if pair["suspicious_months"]:
         typer.echo(f"  suspicious: bit for bit equal in {pair['suspicious_months']} month(s); one of them is mislabelled")
+    for name, filled in zip((pair["source"], pair["against"]), pair.get("filled_left_out", ()), strict=False):
+        if filled:
+            typer.echo(f"  {filled:>6,} filled bars of {name} are left out: no source has given them")
     differing = [month for month in pair["months"] if month["bars_found"]]
     if differing:
         _print_months(differing, pair)

@@ -22,15 +22,15 @@ def restatements(
 ) -> None:
     """List restated bars with their values before and after, what depended on them, and whether it was computed again."""
     from cryptai_pipelines.cli.output import print_json
-    from cryptai_pipelines.market.series import parse_symbol
-    from cryptai_pipelines.market.timeframe import parse_timeframe
+    from cryptai_pipelines.cli.selection import named, stored_series
     from cryptai_pipelines.orchestration.chain.restatement import read_ledger
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
 
-    slug = None if symbol is None else parse_symbol(symbol)
-    code = None if timeframe is None else parse_timeframe(timeframe).code
+    names = named([] if symbol is None else [symbol], [] if timeframe is None else [timeframe])
+    slug, code = next(iter(names.symbols), None), next((one.code for one in names.timeframes), None)
     with open_store(load_settings()) as store:
+        stored_series(store.database, names)  # Nothing restated is an answer only where something is stored.
         entries = read_ledger(store.database, slug, code, limit)
     if json:
         print_json({"restatements": entries})

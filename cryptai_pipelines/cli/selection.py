@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from cryptai_pipelines.market.clock import parse_window
-from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series, parse_symbol
-from cryptai_pipelines.market.timeframe import parse_timeframe
+from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage.coverage import covered_series
 from cryptai_pipelines.storage.database import Database
@@ -25,19 +26,44 @@ def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | Non
     return chosen
 
 
-def stored_series(database: Database, symbols: Sequence[str] | None, timeframes: Sequence[str] | None) -> list[Series]:
+class Named(NamedTuple):
+    """The symbols (slugs) and timeframes that were named; where none are, all are meant."""
+
+    symbols: tuple[str, ...] = ()
+    timeframes: tuple[Timeframe, ...] = ()
+
+
+def named(symbols: Sequence[str] | None, timeframes: Sequence[str] | None) -> Named:
+    """What a person named, each once; `BadInput` for what is malformed, which can be told before a store is opened."""
+    return Named(
+        tuple(dict.fromkeys(parse_symbol(symbol) for symbol in symbols or ())),
+        tuple(dict.fromkeys(parse_timeframe(code) for code in timeframes or ())),
+    )
+
+
+def stored_series(database: Database, names: Named) -> list[Series]:
     """The series that the store knows bars of, by symbol and timeframe; of these the named ones where any are named.
 
-    `BadInput` for a named symbol or timeframe of which nothing is stored, when anything is.
+    `CryptaiError` for a named symbol that is stored on none of the named timeframes, and for a named timeframe on which none of
+    the named symbols is.
     """
-    slugs = [parse_symbol(symbol) for symbol in symbols or ()]
-    codes = [parse_timeframe(code) for code in timeframes or ()]
+    symbols, timeframes = names
     known = covered_series(database)
-    unknown = [slug for slug in slugs if slug not in {one.symbol for one in known}]
-    unknown += [code.code for code in codes if code not in {one.timeframe for one in known}]
-    if unknown and known:
-        raise BadInput(f"nothing is stored of {unknown[0]}; `cryptai sync` fetches bars")
-    return [one for one in known if (not slugs or one.symbol in slugs) and (not codes or one.timeframe in codes)]
+    chosen = [one for one in known if one.symbol in (symbols or (one.symbol,)) and one.timeframe in (timeframes or TIMEFRAMES)]
+    for symbol in symbols:
+        if symbol not in {one.symbol for one in chosen}:
+            raise not_stored([symbol], timeframes)
+    for timeframe in timeframes:
+        if timeframe not in {one.timeframe for one in chosen}:
+            raise not_stored(symbols, [timeframe])
+    return chosen
+
+
+def not_stored(symbols: Sequence[str], timeframes: Sequence[Timeframe]) -> CryptaiError:
+    """The line that says that nothing is stored of well-formed names, and how to fetch it."""
+    codes = [one.code for one in timeframes]
+    fetch = " ".join(["cryptai sync", *symbols, *(f"--timeframe {code}" for code in codes)])
+    return CryptaiError(f"no bars of {' '.join([*symbols, *codes])} are stored; fetch them with: {fetch}")
 
 
 def chosen_window(start: str | None, end: str | None) -> Interval | None:

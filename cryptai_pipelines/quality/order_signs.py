@@ -22,7 +22,7 @@ def duplicate_run(view: View, limits: Limits) -> Marks:
 
 def mixed_time_unit(view: View, limits: Limits) -> Marks:
     """The open time is in another unit than milliseconds, or before 2009."""
-    ts = view.bars["ts"]
+    ts = view.bars.get("ts_written", view.bars["ts"])
     return Marks((ts < FIRST_MS) | (ts >= FIRST_US))
 
 

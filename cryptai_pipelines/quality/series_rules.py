@@ -6,7 +6,7 @@ A finding says that something is unusual enough to be looked at; it refuses no b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cryptai_pipelines.quality import copy_signs, market_signs, order_signs, price_signs, receipt_signs, volume_signs
 from cryptai_pipelines.quality.series_view import (
@@ -265,17 +265,28 @@ def scan(
     rule in the order of the table, then by time.
     """
     found: dict[str, list[SeriesFinding]] = {rule.name: [] for rule in rules}
+    for finding in as_found(blocks, rules, limits):
+        found[finding.rule].append(finding)
+    return [finding for rule in rules for finding in found[rule.name]]
+
+
+def as_found(
+    blocks: Iterable[tuple[View, int]],
+    rules: Sequence[SeriesRule] = SERIES_RULES,
+    limits: Mapping[str, Limits] | None = None,
+) -> Iterator[SeriesFinding]:
+    """The findings of `scan` one at a time, each as soon as it has ended: those of one rule in their order, the rules in none.
+    Only what has not ended yet is kept, so a series with a finding per bar takes no more memory than a sound one."""
     open_runs: dict[str, Run] = {}
     last = None
     for view, fresh in blocks:
         last = view
         for rule in rules:
             closed = _read_block(rule, _limits(rule, limits), view, fresh, open_runs)
-            found[rule.name] += _findings(rule, _limits(rule, limits), closed, view)
+            yield from _findings(rule, _limits(rule, limits), closed, view)
     for rule in rules if last is not None else ():
         closed = [open_runs[rule.name]] if rule.name in open_runs else []
-        found[rule.name] += _findings(rule, _limits(rule, limits), closed, last)
-    return [finding for rule in rules for finding in found[rule.name]]
+        yield from _findings(rule, _limits(rule, limits), closed, last)
 
 
 def _limits(rule: SeriesRule, chosen: Mapping[str, Limits] | None) -> Limits:

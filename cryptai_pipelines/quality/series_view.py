@@ -17,9 +17,10 @@ class View(NamedTuple):
     """A stretch of one series, and what is known beside it; None where it is not.
 
     `bars`: `ts` (int64, epoch ms), `bars.OHLCV` and, where reported, the flows (float64, NaN = unreported), in the order of the
-    stretch. `starts_series`: the first row is the first bar of the series. `finer`: bars of the same timeframe made of a
-    shorter series (`market_signs.complete_aggregates`). `other`: bars of another venue. `receipts`: per open time what was
-    received of it, see `receipt_signs`. `tick_size`: the price step the venue lists. Companions ascend by `ts`.
+    stretch; of received rows also `ts_written` (int64), the numbers that open times were read from, where these came in several
+    units. `starts_series`: the first row is the first bar of the series. `finer`: bars of the same timeframe made of a shorter
+    series (`market_signs.complete_aggregates`). `other`: bars of another venue. `receipts`: per open time what was received of
+    it, see `receipt_signs`. `tick_size`: the price step the venue lists. Companions ascend by `ts`.
     """
 
     bars: Columns

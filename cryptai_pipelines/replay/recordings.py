@@ -17,6 +17,8 @@ from cryptai_pipelines.replay.venue import VENUE_COLUMNS
 _NAME = re.compile(r"([A-Z0-9]{3,40})_(1m|5m|15m|30m|1h|4h|1d|1w)\.(parquet|csv)")
 _LAYOUT = "expected <folder>/<venue>/<SYMBOL>_<timeframe>.parquet or .csv, such as binance/BTCUSDT_1h.parquet"
 _MICROSECONDS_FROM = 10**14
+_FILLED = "is_filled"
+"""What `cryptai bars --to` says of each bar."""
 
 Recordings = dict[str, dict[Timeframe, Path]]
 """Files by venue symbol and timeframe."""
@@ -46,10 +48,22 @@ def find_recordings(folder: Path, venue: str) -> Recordings:
     return found
 
 
-def read_bars_file(path: Path) -> Columns:
-    """`read_recording` of a file that was not found by `find_recordings`: its header is checked first."""
+def read_given_bars(path: Path) -> tuple[Columns, int]:
+    """`read_recording` of a file that was not found by `find_recordings`: its header is checked first. Rows that the file says
+    are filled (`is_filled`) are left out, as no source has given them; with the columns comes how many.
+
+    `CryptaiError` also when all rows are filled.
+    """
     _check_header(path)
-    return read_recording(path)
+    table = _read_table(path, [*VENUE_COLUMNS, _FILLED])
+    filled = 0
+    if _FILLED in table.column_names:
+        given = [str(value).strip().lower() not in ("true", "1") for value in table.column(_FILLED).to_pylist()]
+        filled = given.count(False)
+        if filled and filled == len(given):
+            raise CryptaiError(f"{path} holds no bars but {filled:,} filled ones; accepted: a file with at least one bar")
+        table = table.filter(given)
+    return _venue_columns(table, path), filled
 
 
 def read_recording(path: Path) -> Columns:
@@ -58,7 +72,10 @@ def read_recording(path: Path) -> Columns:
     Parquet `ts` is a timestamp or epoch milliseconds; CSV `ts` is ISO 8601 (UTC unless it says otherwise) or epoch
     milliseconds or microseconds. `CryptaiError` names the file when it is corrupt or a price or volume is not a number.
     """
-    table = _read_table(path, list(VENUE_COLUMNS))
+    return _venue_columns(_read_table(path, list(VENUE_COLUMNS)), path)
+
+
+def _venue_columns(table: Any, path: Path) -> Columns:
     try:
         columns: Columns = {"ts": _epoch_ms(table.column("ts"))}
         for name in BAR_COLUMNS:

@@ -4,7 +4,7 @@ Columns are told in `file_columns`, values read in `file_rows`, formats opened i
 judged in `quality`: rows are handed over as they stand, each open time once, in ascending order, closed bars only.
 
 A file may hold its rows in any order, so they pass through a temporary file of fixed-size records; memory holds one chunk of
-rows and 32 bytes per bar.
+rows and 34 bytes per bar.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from cryptai_pipelines.market.bars import WIRE_DTYPES
+from cryptai_pipelines.market.bars import WIRE_DTYPES, Columns
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
@@ -40,6 +40,9 @@ MOST_ROWS = 20_000_000
 _ROW = np.dtype(list(WIRE_DTYPES.items()))
 _BYTES = np.dtype(("V", _ROW.itemsize))
 _EXAMPLES = 3
+_LEAST_BARS, _LEAST_STEPS, _SHARE = 10, 3, 0.99
+"""From so many bars on, so often and for such a share of its steps must a file keep a longer spacing to be told from one whose
+empty bars are left out: of 10 bars at random on a grid fewer than one file in 1,000 does. Not all steps must: clocks change."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,8 @@ class FileFindings:
 
 @dataclass(frozen=True)
 class BarFile:
-    """An open file; `pages` may be walked more than once while it is open."""
+    """An open file; `pages` may be walked more than once while it is open. `opens`: the open time of every row in the order of
+    the file (int64, epoch ms). `powers`: those of `TimeReading`; None for a file that writes all its times alike."""
 
     findings: FileFindings
     timeframe: Timeframe
@@ -92,12 +96,26 @@ class BarFile:
     kept: np.ndarray
     fetched_at_ms: int
     memory: mmap.mmap
+    opens: np.ndarray
+    powers: np.ndarray | None
 
     @property
     def span(self) -> Interval:
         """From the open time of the first bar to the end of the last, on the grid."""
         first, last = int(self.rows["ts"][self.kept[0]]), int(self.rows["ts"][self.kept[-1]])
         return Interval(self.timeframe.floor(first), self.timeframe.floor(last) + self.timeframe.ms)
+
+    def received(self) -> Iterator[tuple[Columns, int]]:
+        """The open times of all rows as they came, repeated and unsorted ones too, `PAGE_ROWS` at a time: `ts` (int64, epoch
+        ms), and `ts_written` (int64), the numbers of the file, when it writes its times in several units. With each part the
+        number of its first rows that were the last of the part before."""
+        for at in range(0, len(self.opens), PAGE_ROWS):
+            part = slice(max(0, at - 1), at + PAGE_ROWS)
+            columns = {"ts": self.opens[part]}
+            if self.powers is not None:
+                ts, powers = self.opens[part], self.powers[part].astype("int64")
+                columns["ts_written"] = np.where(powers < 0, ts // 1000, ts * 1000 ** np.maximum(powers, 0))
+            yield columns, at - part.start
 
     def pages(self) -> Iterator[Page]:
         """All bars, `PAGE_ROWS` a page; the `asked` intervals tile `span`. The URL of a page is the name of the file."""
@@ -206,7 +224,8 @@ def _bar_file(
         last_dropped=dropped,
         notes=_notes(recognised, reading, options),
     )
-    return BarFile(findings, timeframe, rows, kept, now_ms, memory)
+    powers = np.concatenate(reading.powers)
+    return BarFile(findings, timeframe, rows, kept, now_ms, memory, ts, powers if (powers != powers[0]).any() else None)
 
 
 def _let_go(memory: mmap.mmap) -> None:
@@ -226,15 +245,32 @@ def _repeats(rows: np.ndarray, order: np.ndarray, sorted_ts: np.ndarray) -> tupl
 
 
 def _check_spacing(ts: np.ndarray, timeframe: Timeframe, name: str) -> None:
-    """`BadInput` when most bars follow each other faster than the timeframe: the file holds shorter bars than was said."""
-    if len(ts) < 3:
+    """`BadInput` when the file holds shorter or longer bars than was said."""
+    spacing = _other_spacing(np.diff(ts), timeframe)
+    if spacing is None:
         return
-    spacings, counts = np.unique(np.diff(ts), return_counts=True)
-    usual = int(spacings[np.argmax(counts)])
-    if usual < timeframe.ms and counts.max() * 2 > len(ts) - 1:
-        known = {one.ms: one.code for one in TIMEFRAMES}
-        length = known.get(usual, f"{usual / 1000:g} s")
-        raise BadInput(f"{name} holds bars of {length}, and --timeframe says {timeframe.code}; accepted: the one of the file")
+    known = {one.ms: one.code for one in TIMEFRAMES}
+    length = known.get(spacing) or (f"{spacing / 1000:g} s" if spacing % 60_000 else f"{spacing // 60_000} minutes")
+    accepted = f"--timeframe {length}" if spacing in known else f"a file of bars of {' '.join(known.values())}"
+    raise BadInput(f"{name} holds bars of {length}, and --timeframe says {timeframe.code}; accepted: {accepted}")
+
+
+def _other_spacing(steps: np.ndarray, timeframe: Timeframe) -> int | None:
+    """The spacing (ms) of a file whose bars are not of `timeframe`, from the steps between its open times; None when they may
+    be. Shorter bars: most steps are one and the same shorter one, or are half a timeframe or less. Longer ones: their length is
+    the most frequent step and the others are multiples of it, as those between bars of a file without empty ones are not."""
+    if len(steps) < 2:
+        return None
+    spacings, counts = np.unique(steps, return_counts=True)
+    usual, times = int(spacings[np.argmax(counts)]), int(counts.max())
+    if usual < timeframe.ms and times * 2 > len(steps):
+        return usual
+    shorter = np.where(spacings * 2 <= timeframe.ms, counts, 0)
+    if shorter.sum() * 2 > len(steps):
+        return int(spacings[np.argmax(shorter)])
+    if usual <= timeframe.ms or len(steps) + 1 < _LEAST_BARS or times < _LEAST_STEPS:
+        return None
+    return usual if counts[spacings % usual == 0].sum() >= _SHARE * len(steps) else None
 
 
 def _order(ts: np.ndarray) -> str:

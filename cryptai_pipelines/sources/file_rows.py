@@ -24,7 +24,8 @@ _US_FROM = 1e14
 
 @dataclass
 class RowReading:
-    """What stays the same over the chunks of one file, and what was met. `place`: `line` or `row`."""
+    """What stays the same over the chunks of one file, and what was met. `place`: `line` or `row`. `powers`: those of
+    `TimeReading` for the rows that were handed over, chunk by chunk."""
 
     file: str
     columns: Mapping[str, int]
@@ -37,6 +38,7 @@ class RowReading:
     unreadable: int = 0
     first_unreadable: str | None = None
     seen: set[str] = field(default_factory=set)
+    powers: list[np.ndarray] = field(default_factory=list)
 
 
 def wire_rows(chunk: Chunk, reading: RowReading) -> Columns:
@@ -50,6 +52,7 @@ def wire_rows(chunk: Chunk, reading: RowReading) -> Columns:
     if SIMULATED in reading.columns and _flags(chunk, SIMULATED, reading).any():
         raise BadInput(f"{reading.file} holds simulated bars; accepted: bars of a real market")
     ts = _times(chunk, reading)
+    powers = reading.times.powers
     columns: Columns = {"ts": ts}
     for name, dtype in WIRE_DTYPES.items():
         if name == "ts":
@@ -63,7 +66,8 @@ def wire_rows(chunk: Chunk, reading: RowReading) -> Columns:
     if FILLED in reading.columns:
         given = ~_flags(chunk, FILLED, reading)
         reading.filled += int((~given).sum())
-        columns = take_rows(columns, given)
+        columns, powers = take_rows(columns, given), powers[given]
+    reading.powers.append(powers)
     reading.rows += row_count(columns)
     return columns
 
@@ -95,6 +99,7 @@ def _typed_times(cells: Any, reading: TimeReading) -> np.ndarray:
     if pa.types.is_date(kind):
         reading.met.add("date")
         days = pc.cast(pc.cast(cells, pa.timestamp("ms")), pa.int64()).to_numpy(zero_copy_only=False)
+        reading.powers = np.zeros(len(days), dtype="int8")
         return days if reading.dates_are_utc else file_times.naive_to_ms(days, reading)
     if pa.types.is_timestamp(kind):
         ms = pc.cast(pc.cast(cells, pa.timestamp("ms", kind.tz), safe=False), pa.int64()).to_numpy(zero_copy_only=False)

@@ -22,6 +22,7 @@ EARLIEST_MS = 631_152_000_000  # 1990-01-01: what is older is a row number, or a
 LATEST_MS = 4_102_444_800_000  # 2100-01-01
 
 _PER_MS = {"s": 1e-3, "ms": 1.0, "us": 1e3, "ns": 1e6}
+_POWERS = {"s": -1, "ms": 0, "us": 1, "ns": 2}
 _UNIT_BELOW = ((1e11, "s"), (1e14, "ms"), (1e17, "us"), (float("inf"), "ns"))
 _NUMBER = re.compile(r"[0-9]{9,20}(\.[0-9]*)?")
 _COMPACT_DATE = re.compile(r"(19|20)[0-9]{6}T?")
@@ -34,12 +35,15 @@ _MILLISECOND = dt.timedelta(milliseconds=1)
 @dataclass
 class TimeReading:
     """How times are read, and what was met on the way. `zone`: IANA name for times that carry no offset. `dates_are_utc`: a
-    date alone names a day of UTC, whatever the zone, as in files of daily and longer bars."""
+    date alone names a day of UTC, whatever the zone, as in files of daily and longer bars. `powers`: of each row that was read
+    last, the power of 1,000 by which its number is larger than its milliseconds (int8: -1 for s, 1 for us, 2 for ns; 0 for ms
+    and for what is no epoch number)."""
 
     zone: str = "UTC"
     unit: str = "auto"
     dates_are_utc: bool = False
     met: set[str] = field(default_factory=set)
+    powers: np.ndarray = field(default_factory=lambda: np.empty(0, dtype="int8"))
 
 
 class UnreadableTime(Exception):
@@ -70,9 +74,10 @@ def texts_to_ms(texts: Sequence[str], reading: TimeReading) -> np.ndarray:
         return numbers_to_ms(numbers, reading)
     ms = np.empty(len(texts), dtype="int64")
     naive = np.zeros(len(texts), dtype=bool)
+    reading.powers = np.zeros(len(texts), dtype="int8")
     for row, text in enumerate(texts):
         try:
-            ms[row], naive[row] = _one(text.strip(), reading)
+            ms[row], naive[row], reading.powers[row] = _one(text.strip(), reading)
         except (ValueError, OverflowError):
             raise UnreadableTime(row, text, f"is not a time; {_ACCEPTED}") from None
     if naive.any():
@@ -89,11 +94,13 @@ def numbers_to_ms(values: np.ndarray, reading: TimeReading) -> np.ndarray:
         # Wide enough for milliseconds, and far from where products would run over.
         values = np.clip(values, 0, np.iinfo("int64").max if values.dtype.itemsize == 8 else None).astype("int64")
     ms = np.zeros(len(values), dtype="int64")
+    reading.powers = np.zeros(len(values), dtype="int8")
     lower = float("-inf")
     for upper, unit in _UNIT_BELOW if reading.unit == "auto" else ((float("inf"), reading.unit),):
         rows = (values >= lower) & (values < upper)
         if rows.any():
             reading.met.add(f"epoch {unit}")
+            reading.powers[rows] = _POWERS[unit]
             part = values[rows]
             whole = part.dtype.kind in "iu"
             factor = _PER_MS[unit]
@@ -109,12 +116,14 @@ def numbers_to_ms(values: np.ndarray, reading: TimeReading) -> np.ndarray:
 
 def naive_to_ms(local_ms: np.ndarray, reading: TimeReading) -> np.ndarray:
     """Epoch milliseconds of wall-clock times that are given as if they were UTC (a timestamp column without a zone)."""
+    reading.powers = np.zeros(len(local_ms), dtype="int8")
     return _within_reason(_to_utc(local_ms, reading, np.arange(len(local_ms)), None), None)
 
 
 def zoned_to_ms(utc_ms: np.ndarray, reading: TimeReading) -> np.ndarray:
     """Checks times of a timestamp column that has a zone; they are epoch milliseconds already."""
     reading.met.add("timestamp with zone")
+    reading.powers = np.zeros(len(utc_ms), dtype="int8")
     return _within_reason(utc_ms, None)
 
 
@@ -129,44 +138,45 @@ def _plain_numbers(texts: Sequence[str]) -> np.ndarray | None:
         return None  # More digits than 64 bits hold; each is then read by itself.
 
 
-def _one(text: str, reading: TimeReading) -> tuple[int, bool]:
-    """Milliseconds, and whether they are of a wall clock rather than of UTC."""
+def _one(text: str, reading: TimeReading) -> tuple[int, bool, int]:
+    """Milliseconds, whether they are of a wall clock rather than of UTC, and the power of `TimeReading.powers`."""
     if reading.unit == "auto" and _COMPACT_DATE.fullmatch(text):
         reading.met.add("date")
-        return _as_if_utc(dt.datetime.fromisoformat(text[:8])), not reading.dates_are_utc
+        return _as_if_utc(dt.datetime.fromisoformat(text[:8])), not reading.dates_are_utc, 0
     if _NUMBER.fullmatch(text):
-        return _number(text, reading), False
+        ms, power = _number(text, reading)
+        return ms, False, power
     if half := _HOUR_OF_HALF_DAY.fullmatch(text):
         reading.met.add("date with hour-AM/PM")
         day, hour, half_day = half.groups()
         if not 1 <= int(hour) <= 12:
             raise ValueError(hour)
         moment = dt.datetime.fromisoformat(day) + dt.timedelta(hours=int(hour) % 12 + (12 if half_day == "PM" else 0))
-        return _as_if_utc(moment), True
+        return _as_if_utc(moment), True, 0
     moment = dt.datetime.fromisoformat(text.removesuffix(" UTC") + ("Z" if text.endswith(" UTC") else ""))
     if moment.tzinfo is not None:
         reading.met.add("ISO 8601 with offset")
-        return (moment - _EPOCH) // _MILLISECOND, False
+        return (moment - _EPOCH) // _MILLISECOND, False, 0
     if _DATE_ONLY.fullmatch(text):
         reading.met.add("date")
-        return _as_if_utc(moment), not reading.dates_are_utc
+        return _as_if_utc(moment), not reading.dates_are_utc, 0
     reading.met.add("ISO 8601 without offset")
-    return _as_if_utc(moment), True
+    return _as_if_utc(moment), True, 0
 
 
 def _as_if_utc(moment: dt.datetime) -> int:
     return (moment.replace(tzinfo=dt.UTC) - _EPOCH) // _MILLISECOND
 
 
-def _number(text: str, reading: TimeReading) -> int:
+def _number(text: str, reading: TimeReading) -> tuple[int, int]:
     unit = reading.unit
     whole, _, part = text.partition(".")
     if unit == "auto":
         unit = next(unit for upper, unit in _UNIT_BELOW if int(whole) < upper)
     reading.met.add(f"epoch {unit}")
     if unit == "s":
-        return int(whole) * 1000 + int((part + "000")[:3])
-    return int(whole) // int(_PER_MS[unit])
+        return int(whole) * 1000 + int((part + "000")[:3]), _POWERS[unit]
+    return int(whole) // int(_PER_MS[unit]), _POWERS[unit]
 
 
 def _to_utc(local_ms: np.ndarray, reading: TimeReading, rows: np.ndarray, texts: Sequence[str] | None) -> np.ndarray:

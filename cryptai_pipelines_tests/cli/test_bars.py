@@ -45,6 +45,9 @@ def test_what_was_filled_does_not_come_back_as_real(filled: Database, invoke: In
         )
         assert told.code == 0, told.err
         assert any("3 filled bars are left out" in note for note in told.object["recognised"]["notes"])
+        recorded = str(tmp_path / "binance" / "BTCUSDT_1h.parquet")
+        [pair] = invoke("reconcile", "--file", to, "--file", recorded, "-t", "1h", "--json").object["pairs"]
+        assert (pair["compared"], pair["kinds"], pair["filled_left_out"]) == (BARS - 3, {}, [3, 0])
     assert filled.rows("SELECT count(*) FILTER (WHERE is_filled), count(*) FROM market_data") == [(3, BARS)]
 
 

@@ -58,6 +58,65 @@ def test_a_dry_run_tells_everything_and_needs_no_store(csv: Path, invoke: Invoke
     assert not home.exists()
 
 
+def _in_disorder(bars: pd.DataFrame, path: Path) -> None:
+    """The bars with something planted for each rule of received rows, at rows 20, 50, 100 and 200."""
+    ts = [int(moment.timestamp()) * 1000 for moment in bars["ts"]]
+    off_grid = [at + 1_694_000 if 100 <= row < 143 else at for row, at in enumerate(ts)]
+    written = [at * 1000 if 200 <= row < 210 else at for row, at in enumerate(off_grid)]
+    frame = bars[["ts", *OHLCV]].assign(ts=written)
+    order = [*range(20), 21, 20, *range(22, 51), 50, 50, *range(51, ROWS)]
+    frame.iloc[order].to_csv(path, index=False)
+
+
+def _finding(rule: str, severity: str, first: pd.Timestamp, rows: int, detail: str) -> dict[str, object]:
+    return {"rule": rule, "severity": severity, "first_open": f"{first:%FT%TZ}", "rows": rows, "detail": detail}
+
+
+def test_what_is_odd_about_the_rows_as_they_came_is_told(
+    csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
+) -> None:
+    _in_disorder(bars, csv)
+    arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h")
+    ts = bars["ts"]
+    expected = [
+        _finding("unsorted", "warning", ts[20], 1, "1 rows open before the row they follow, by up to 1 bar lengths"),
+        _finding("duplicate_run", "warning", ts[50], 2, "2 rows in a row have the open time of the row before"),
+        _finding("mixed_time_unit", "error", ts[200], 10, "10 open times in a row are not in milliseconds"),
+        _finding(
+            "shifted_grid", "warning", ts[100] + pd.Timedelta(seconds=1694), 43, "43 rows in a row open 1694 s behind the grid"
+        ),
+    ]
+    dry = invoke(*arguments, "--dry-run", "--json").object
+    assert dry["findings"] == expected
+    assert dry["findings_by_rule"] == {str(one["rule"]): {"findings": 1, "rows": one["rows"]} for one in expected}
+    stored = invoke(*arguments, "--json", CRYPTAI_DATABASE_URL=url).object
+    assert stored["findings"] == expected and stored["recognised"]["repeated"] == 2
+    for shown in (invoke(*arguments, "--dry-run"), invoke(*arguments, CRYPTAI_DATABASE_URL=url)):
+        lines = [line.split(None, 1)[1] for line in shown.out.splitlines() if line.startswith("  findings ")]
+        assert lines == [f"{one['rule']}, {one['severity']}: {one['detail']}, from {one['first_open']} on" for one in expected]
+    # What is stored is in order, so there the same rules have nothing to say.
+    assert (_stored(database)["ts"].diff().dropna() > pd.Timedelta(0)).all() and len(_stored(database)) == ROWS - 43
+    assert database.rows("SELECT count(*) FROM data_quality WHERE starts_with(kind, 'rule:')") == [(0,)]
+
+
+def test_rows_in_order_have_no_findings(csv: Path, invoke: Invoke) -> None:
+    arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--dry-run")
+    told = invoke(*arguments, "--json").object
+    assert (told["findings"], told["findings_by_rule"]) == ([], {})
+    assert "  findings    none\n" in invoke(*arguments).out
+
+
+def test_more_findings_than_a_person_reads_are_counted(csv: Path, bars: pd.DataFrame, invoke: Invoke) -> None:
+    pairs = [row for first in range(0, ROWS, 2) for row in (first + 1, first)]
+    bars[["ts", *OHLCV]].iloc[pairs].to_csv(csv, index=False)
+    arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--dry-run")
+    told = invoke(*arguments, "--json").object
+    assert [one["first_open"] for one in told["findings"]] == [f"{ts:%FT%TZ}" for ts in bars["ts"][:200:2]]
+    assert told["findings_by_rule"] == {"unsorted": {"findings": ROWS // 2, "rows": ROWS // 2}}
+    lines = [line for line in invoke(*arguments).out.splitlines() if line.startswith("  findings ")]
+    assert len(lines) == 4 and "150 findings in all, 150 rows" in lines[3]
+
+
 def test_a_file_is_stored_once_however_often_it_is_imported(
     csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
 ) -> None:
@@ -141,7 +200,8 @@ def test_bad_rows_are_quarantined_and_not_the_file(csv: Path, invoke: Invoke, ur
         (("--symbol", "BTC-USDT", "-t", "1h", "--tz", "Nowhere"), "time zone 'Nowhere'"),
         (("--symbol", "BTC-USDT", "-t", "1h", "--time-unit", "h"), "time unit 'h'"),
         (("--symbol", "BTC-USDT", "-t", "1h", "--map", "close=Last"), "--map close=Last"),
-        (("--symbol", "BTC-USDT", "-t", "4h"), "holds bars of 1h, and --timeframe says 4h"),
+        (("--symbol", "BTC-USDT", "-t", "4h"), "holds bars of 1h, and --timeframe says 4h; accepted: --timeframe 1h"),
+        (("--symbol", "BTC-USDT", "-t", "15m"), "holds bars of 1h, and --timeframe says 15m; accepted: --timeframe 1h"),
     ],
 )
 def test_a_mistake_is_one_line_and_stores_nothing(
@@ -174,7 +234,7 @@ def test_an_import_that_was_cut_off_goes_on_and_ends_as_if_it_had_not_been(
     hold = holding(database, "file:x", Settings(), "test")
     with open_bar_file(csv, FileOptions(SERIES), parse_time("2026-01-01")) as file:
         for after in (0, 1, 24, 25, 26, 59):
-            cut = CutFile(file.findings, file.timeframe, file.rows, file.kept, file.fetched_at_ms, file.memory, after)
+            cut = CutFile(**vars(file), after=after)
             with pytest.raises(Cut):
                 import_file(database, hold, SERIES, "file:x", cut, run_id="test")
             assert read_syncs(database, SERIES, 1)[0]["status"] == "FAILED"

@@ -61,6 +61,31 @@ def test_csv_and_parquet_of_equal_bars_agree(invoke: Invoke, tmp_path: Path) -> 
     assert ended.code == 0 and ended.out.count("\n") == 1 and "50 of 50 bars agree" in ended.out
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("flags", [(True, False), ("True", "false"), (1, 0)], ids=str)
+def test_bars_that_a_file_says_are_filled_are_no_witness(
+    invoke: Invoke, tmp_path: Path, suffix: str, flags: tuple[object, object]
+) -> None:
+    rows = good_rows(50)
+    exported = changed(changed(rows, 3, "close", 1.5), 7, "close", 1.5)
+    frame = pd.DataFrame({"ts": ts_index(exported["ts"]), **{name: exported[name] for name in OHLCV}})
+    path = tmp_path / f"exported.{suffix}"
+    # In no order, so that a flag that is not moved along with its row would be seen.
+    frame = frame.assign(is_filled=[flags[0] if row in (3, 20, 21) else flags[1] for row in range(50)]).iloc[::-1]
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path, index=False)
+    real = write(rows, tmp_path / "real.parquet")
+    [pair] = invoke(*files(path, real), "--json").object["pairs"]
+    assert (pair["compared"], pair["filled_left_out"], pair["kinds"]) == (47, [3, 0], {"price": 1, "only in other": 3})
+    told = invoke(*files(real, path))
+    assert told.out.count("filled bars") == 1 and f"3 filled bars of {tmp_path.name}/exported are left out" in told.out
+
+
+def test_a_file_of_nothing_but_filled_bars_is_told(invoke: Invoke, tmp_path: Path) -> None:
+    real, filled = write(good_rows(10), tmp_path / "real.parquet"), tmp_path / "filled.csv"
+    pd.read_parquet(real).assign(is_filled=True).to_csv(filled, index=False)
+    assert_one_line(invoke(*files(real, filled)), 1, "filled.csv 10 filled ones accepted")
+
+
 def test_columns_tolerance_and_band_are_options(invoke: Invoke, tmp_path: Path) -> None:
     rows = good_rows(50)
     other = changed(changed(rows, 3, "open", 1.5), 7, "close", 1.005)
@@ -105,11 +130,12 @@ def test_the_sources_of_a_stored_series(invoke: Invoke, database: Database, url:
     assert invoke("reconcile", "BTC-USDT", "--json", CRYPTAI_DATABASE_URL=url).object["months_written"] == 0
 
 
-def test_a_series_of_one_source_has_nothing_to_reconcile(invoke: Invoke, url: str) -> None:
-    ended = invoke("reconcile", "ETH-USDT", CRYPTAI_DATABASE_URL=url)
+def test_a_series_of_one_source_has_nothing_to_reconcile(invoke: Invoke, database: Database, url: str) -> None:
+    store(database, "binance", good_rows(100))
+    ended = invoke("reconcile", "BTC-USDT", CRYPTAI_DATABASE_URL=url)
     assert ended.code == 0 and ended.out == "" and "fewer than two sources" in ended.err
-    ended = invoke("reconcile", "ETH-USDT", "--source", "a", "--against", "b", CRYPTAI_DATABASE_URL=url)
-    assert_one_line(ended, 2, "ETH-USDT 'a' none", lines_before=True)
+    ended = invoke("reconcile", "BTC-USDT", "--source", "a", "--against", "b", CRYPTAI_DATABASE_URL=url)
+    assert_one_line(ended, 2, "BTC-USDT 'a' binance", lines_before=True)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cryptai_pipelines.market.series import parse_series
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.cli.conftest import Invoke
 from cryptai_pipelines_tests.cli.test_bad_input import assert_one_line
+from cryptai_pipelines_tests.orchestration.stored_bars import hourly, store
 from cryptai_pipelines_tests.orchestration.test_restatement import at, page, receive_from
 
 
@@ -27,6 +29,7 @@ def test_the_ledger_is_listed_with_values_before_and_after(invoke: Invoke, datab
     told = invoke("restatements", CRYPTAI_DATABASE_URL=url)
     assert told.code == 0 and "not yet" in told.out and told.out.count(" close ") == 2
     assert f"{before.rows['close'][10]:.12g}" in told.out and f"{after.rows['close'][1]:.12g}" in told.out
+    store(database, parse_series("ETH-USDT|1h"), hourly(10))
     assert invoke("restatements", "ETH-USDT", "--json", CRYPTAI_DATABASE_URL=url).object == {"restatements": []}
 
 

@@ -15,7 +15,7 @@ from cryptai_pipelines.market.bars import BAR_COLUMNS, OHLCV, Columns, take_rows
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.quality.market_signs import complete_aggregates
 from cryptai_pipelines.quality.price_signs import decimals
-from cryptai_pipelines.quality.series_rules import CONTEXT, SERIES_RULES, STORED_RULES, find, scan
+from cryptai_pipelines.quality.series_rules import CONTEXT, RECEIVED_RULES, SERIES_RULES, STORED_RULES, as_found, find, scan
 from cryptai_pipelines.quality.series_view import SeriesFinding, View
 from cryptai_pipelines_tests.quality.samples import good_rows
 
@@ -346,6 +346,31 @@ def test_cut_into_blocks_a_series_has_the_findings_of_the_whole(seed: int, cuts:
     assert len({one.rule for one in whole}) > 8
     edges = [0, *sorted(set(cuts)), len(view.bars["ts"])]
     assert same(scan(blocks(view, edges), STORED_RULES), whole)
+
+
+@given(seed=st.integers(0, 50), cuts=st.lists(st.integers(1, 199), max_size=6))
+@settings(max_examples=60)
+def test_rows_as_received_have_the_same_findings_one_by_one_whatever_the_cuts(seed: int, cuts: list[int]) -> None:
+    random = np.random.default_rng(seed)
+    ts = sound().bars["ts"][np.sort(random.integers(0, 150, 200))]
+    ts[20:60] += 1_694_000 * random.integers(0, 3)
+    ts[100:120] = random.permutation(ts[100:120])
+    written = np.where(random.random(200) < 0.1, ts * 1_000, ts)
+    whole = find(View({"ts": ts, "ts_written": written}, Timeframe.H1), RECEIVED_RULES)
+    edges = [0, *sorted(set(cuts)), 200]
+    parts = [slice(max(0, start - 1), end) for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    views = [View({"ts": ts[part], "ts_written": written[part]}, Timeframe.H1) for part in parts]
+    found = list(as_found(((view, min(at, 1)) for at, view in enumerate(views)), RECEIVED_RULES))
+    for rule in RECEIVED_RULES:
+        assert [one for one in found if one.rule == rule.name] == [one for one in whole if one.rule == rule.name]
+    assert len(found) == len(whole) and len({one.rule for one in whole}) >= 3
+
+
+def test_a_unit_is_judged_by_the_numbers_as_they_came_and_told_by_their_times() -> None:
+    ts = sound().bars["ts"][:10].copy()
+    written = np.array([*ts[:4], *ts[4:7] * 1_000, *ts[7:] // 1_000])
+    [found] = find(View({"ts": ts, "ts_written": written}, Timeframe.H1), RECEIVED_RULES)
+    assert (found.rule, found.start_ms, found.end_ms, found.count) == ("mixed_time_unit", ts[4], ts[9] + HOUR, 6)
 
 
 def blocks(view: View, edges: list[int]):

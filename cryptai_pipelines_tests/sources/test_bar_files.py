@@ -349,6 +349,55 @@ def test_chunks_and_pages_of_any_size_give_the_same(
             assert np.array_equal(values, at_once[1][name])
 
 
+def _received(path: Path) -> dict[str, list[int]]:
+    """The open times of a file as they came, put together again."""
+    with open_bar_file(path, FileOptions(parse_series("BTC-USDT|1h")), NOW_MS) as file:
+        parts = list(file.received())
+    for (before, _), (after, known) in zip(parts, parts[1:], strict=False):
+        assert known == 1 and all(after[name][0] == before[name][-1] for name in before)
+    return {name: np.concatenate([columns[name][known:] for columns, known in parts]).tolist() for name in parts[0][0]}
+
+
+@pytest.mark.parametrize(("chunk", "page"), [(1, 1), (7, 3), (50_000, 10_000)])
+def test_rows_are_handed_over_as_they_came(
+    bars: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, page: int
+) -> None:
+    monkeypatch.setattr(file_tables, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(bar_files, "PAGE_ROWS", page)
+    some = bars.iloc[:40]
+    shuffled = pd.concat([_shuffled(some), some.iloc[:5]])
+    assert _received(_csv(lambda frame: frame)(shuffled, tmp_path)) == {"ts": _ms(shuffled["ts"]).tolist()}
+    filled = shuffled.assign(is_filled=[False] * 44 + [True])
+    filled.to_parquet(tmp_path / "filled.parquet")
+    assert _received(tmp_path / "filled.parquet") == {"ts": _ms(shuffled["ts"]).tolist()[:-1]}
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv with text", "parquet"])
+@pytest.mark.parametrize("chunk", [1, 7, 50_000])
+def test_a_file_of_several_units_tells_the_numbers_that_it_holds(
+    bars: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, kind: str
+) -> None:
+    monkeypatch.setattr(file_tables, "CHUNK_ROWS", chunk)
+    some, generator = bars.iloc[:40], random.Random(chunk)
+    ms = _ms(some["ts"]).tolist()
+    numbers = [generator.choice([at // 1000, at, at * 1000, at * 1_000_000]) for at in ms]
+    texts: list[Any] = list(numbers)
+    if kind == "csv with text":
+        texts[3], numbers[3] = pd.Timestamp(ms[3], unit="ms").isoformat() + "Z", ms[3]
+    filled = [row % 5 == 0 for row in range(40)]
+    made, path = some[["ts", *OHLCV]].assign(ts=texts, is_filled=filled), tmp_path / "mixed.bin"
+    made.to_parquet(path) if kind == "parquet" else made.to_csv(path, index=False)
+    given = [row for row in range(40) if not filled[row]]
+    assert _received(path) == {"ts": [ms[row] for row in given], "ts_written": [numbers[row] for row in given]}
+
+
+@pytest.mark.parametrize("name", ["seconds", "microseconds", "nanoseconds", "float seconds", "naive, of Seoul", "parquet"])
+def test_a_file_of_one_unit_is_in_order_whatever_the_unit(bars: pd.DataFrame, tmp_path: Path, name: str) -> None:
+    write, options = SPELLINGS[name]
+    with open_bar_file(write(bars, tmp_path), FileOptions(parse_series("BTC-USDT|1h"), **options), NOW_MS) as file:
+        assert [list(columns) for columns, _ in file.received()] == [["ts"]]
+
+
 def test_repeats_and_conflicts_are_counted_as_planted(bars: pd.DataFrame, tmp_path: Path) -> None:
     generator = random.Random(5)
     planted = [generator.randrange(ROWS) for _ in range(60)]
@@ -441,7 +490,7 @@ BAD: dict[str, tuple[bytes, dict[str, Any], tuple[str, ...]]] = {
     "shorter bars": (
         (HEADER + "".join(f"{1609459200 + 60 * n},1,2,3,4,5\n" for n in range(9))).encode(),
         {},
-        ("bars of 1m", "--timeframe says 1h"),
+        ("bars of 1m", "--timeframe says 1h", "accepted: --timeframe 1m"),
     ),
     "not closed": ((HEADER + "2099-01-01T00:00Z,1,2,3,4,5\n").encode(), {}, ("no 1h bar that has closed",)),
     "mapped to nothing": ((HEADER + GOOD).encode(), {"mapping": "open=Opening"}, ("no column of that name", "'open'")),
@@ -616,6 +665,81 @@ def test_a_text_that_is_no_plain_number_is_nan(texts: list[str]) -> None:
         except ValueError:
             expected = np.nan
         assert value == expected or (np.isnan(value) and np.isnan(expected)), text
+
+
+def _write_opens(path: Path, opens: np.ndarray) -> Path:
+    path.write_text(HEADER + "".join(f"{ts},1,2,0.5,1.5,1\n" for ts in opens.tolist()))
+    return path
+
+
+@pytest.mark.parametrize("said", Timeframe, ids=lambda one: one.code)
+@pytest.mark.parametrize("own", Timeframe, ids=lambda one: one.code)
+@pytest.mark.parametrize("rows", [10, 400])
+def test_bars_of_another_length_than_was_said_are_refused(tmp_path: Path, own: Timeframe, said: Timeframe, rows: int) -> None:
+    """Also with holes: every eighth bar is missing."""
+    opens = own.ceil(parse_time("2010-01-01")) + own.ms * np.arange(rows + rows // 7)
+    path = _write_opens(tmp_path / "mine.csv", opens[np.arange(len(opens)) % 8 != 7][:rows])
+    if own is said:
+        assert _read(path, f"BTC-USDT|{said.code}")[0].bars == rows
+        return
+    with pytest.raises(BadInput) as refused:
+        _read(path, f"BTC-USDT|{said.code}")
+    line = f"mine.csv holds bars of {own.code}, and --timeframe says {said.code}; accepted: --timeframe {own.code}"
+    assert str(refused.value) == line
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said", "length"),
+    [
+        (120, "1h", "120 minutes"),
+        (45, "15m", "45 minutes"),
+        (20, "15m", "20 minutes"),
+        (3, "5m", "3 minutes"),
+        (2, "5m", "2 minutes"),
+        (0.5, "1m", "30 s"),
+    ],
+)
+def test_a_length_that_no_timeframe_has_is_named(tmp_path: Path, minutes: float, said: str, length: str) -> None:
+    path = _write_opens(tmp_path / "mine.csv", parse_time("2021-01-01") + int(60_000 * minutes) * np.arange(50))
+    with pytest.raises(BadInput, match=f"bars of {length}, and --timeframe says {said}; accepted: a file of bars of 1m 5m"):
+        _read(path, f"BTC-USDT|{said}")
+
+
+def test_a_long_file_whose_clock_changes_is_still_told(tmp_path: Path) -> None:
+    """Days of New York: two of a year's steps are not 24 hours."""
+    days = pd.date_range("2020-01-01", "2023-01-01", tz="America/New_York").as_unit("ms").asi8
+    with pytest.raises(BadInput, match="holds bars of 1d, and --timeframe says 1h"):
+        _read(_write_opens(tmp_path / "days.csv", days))
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.2, 0.05, 0.01])
+@pytest.mark.parametrize("code", ["1m", "15m", "30m", "1h", "4h"])
+def test_a_file_that_leaves_empty_bars_out_is_of_its_timeframe(tmp_path: Path, share: float, code: str) -> None:
+    generator, timeframe = np.random.default_rng(17), parse_series(f"BTC-USDT|{code}").timeframe
+    for rows in (2, 9, 12, 40, 400):
+        steps = generator.geometric(share, rows)
+        path = _write_opens(tmp_path / "sparse.csv", parse_time("1995-01-01") + timeframe.ms * np.cumsum(steps))
+        assert _read(path, f"BTC-USDT|{code}")[0].bars == rows
+
+
+def test_shorter_bars_are_told_although_empty_ones_are_left_out(tmp_path: Path) -> None:
+    steps = np.random.default_rng(17).geometric(0.4, 400)
+    path = _write_opens(tmp_path / "sparse.csv", parse_time("2010-01-01") + Timeframe.M15.ms * np.cumsum(steps))
+    with pytest.raises(BadInput, match="holds bars of 15m, and --timeframe says 1h; accepted: --timeframe 15m"):
+        _read(path)
+
+
+def test_a_few_rows_are_believed(tmp_path: Path) -> None:
+    hours = parse_time("2021-01-01") + HOUR * np.arange(9)
+    assert _read(_write_opens(tmp_path / "few.csv", hours), "BTC-USDT|15m")[0].bars == 9
+    assert _read(_write_opens(tmp_path / "one.csv", hours[:1]), "BTC-USDT|15m")[0].bars == 1
+
+
+def test_steps_that_no_spacing_repeats_are_those_of_a_sparse_file(tmp_path: Path) -> None:
+    """All are multiples of 30m, the most frequent of them; but 30m was met no oftener than by chance."""
+    half_hours = np.cumsum([0, 1, 1, 2, 3, 4, 5, 6, 7, 8])
+    opens = parse_time("2021-01-01") + Timeframe.M30.ms * half_hours
+    assert _read(_write_opens(tmp_path / "sparse.csv", opens), "BTC-USDT|15m")[0].bars == 10
 
 
 def test_a_span_is_on_the_grid_whatever_the_bars(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""A user's file into a series: its pages as one more source, then validated bars. Reading files is in `sources.bar_files`,
-storing pages in `receive`."""
+"""A user's file into a series: its rows judged as they came, its pages as one more source, then validated bars. Reading files
+is in `sources.bar_files`, storing pages in `receive`, the rules in `quality`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series
@@ -12,6 +13,8 @@ from cryptai_pipelines.orchestration.chain import validated_bars
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.receive import Received, receive_pages, register
 from cryptai_pipelines.orchestration.chain.walk import Hold
+from cryptai_pipelines.quality.series_rules import RECEIVED_RULES, as_found
+from cryptai_pipelines.quality.series_view import SeriesFinding, View
 from cryptai_pipelines.sources.bar_files import BarFile
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
@@ -19,7 +22,41 @@ from cryptai_pipelines.storage.series_sources import read_sources
 
 ORIGIN = "csv"
 PREFIX = "file:"
+MOST_TOLD = 100
+"""So many findings of a rule are kept one by one; a file in no order at all has one for every second row."""
+
 _NAME = re.compile(r"[a-z0-9_.-]{1,40}")
+
+
+@dataclass
+class RuleFindings:
+    """What one rule of `RECEIVED_RULES` finds in the rows of a file: how many findings, how many rows in them, and the first
+    `MOST_TOLD` in the order of the file."""
+
+    count: int = 0
+    rows: int = 0
+    first: list[SeriesFinding] = field(default_factory=list)
+
+
+def judge_received(file: BarFile) -> dict[str, RuleFindings]:
+    """What `RECEIVED_RULES` find in the rows of `file` as they came, before they are sorted and each open time is given one
+    place: by rule in the order of the table, only the rules that find something.
+
+    The findings are of the file and not of the series, in which the rows have their order by then; they are not stored.
+    """
+    found = {rule.name: RuleFindings() for rule in RECEIVED_RULES}
+    for finding in as_found(_views(file), RECEIVED_RULES):
+        of_rule = found[finding.rule]
+        of_rule.count += 1
+        of_rule.rows += finding.count
+        if len(of_rule.first) < MOST_TOLD:
+            of_rule.first.append(finding)
+    return {name: one for name, one in found.items() if one.count}
+
+
+def _views(file: BarFile) -> Iterator[tuple[View, int]]:
+    for columns, known in file.received():
+        yield View(columns, file.timeframe), known
 
 
 @dataclass(frozen=True)
