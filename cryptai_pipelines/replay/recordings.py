@@ -17,7 +17,7 @@ from cryptai_pipelines.replay.venue import VENUE_COLUMNS
 _NAME = re.compile(r"([A-Z0-9]{3,40})_(1m|5m|15m|30m|1h|4h|1d|1w)\.(parquet|csv)")
 _LAYOUT = "expected <folder>/<venue>/<SYMBOL>_<timeframe>.parquet or .csv, such as binance/BTCUSDT_1h.parquet"
 _MICROSECONDS_FROM = 10**14
-_FILLED = "is_filled"
+_FILLED, _SIMULATED = "is_filled", "simulated"
 """What `cryptai bars --to` says of each bar."""
 
 Recordings = dict[str, dict[Timeframe, Path]]
@@ -49,30 +49,37 @@ def find_recordings(folder: Path, venue: str) -> Recordings:
 
 
 def read_given_bars(path: Path) -> tuple[Columns, int]:
-    """`read_recording` of a file that was not found by `find_recordings`: its header is checked first. Rows that the file says
-    are filled (`is_filled`) are left out, as no source has given them; with the columns comes how many.
-
-    `CryptaiError` also when all rows are filled.
-    """
+    """`read_recording` of a file that was not found by `find_recordings`: its header is checked first. With the columns comes
+    how many filled rows were left out."""
     _check_header(path)
-    table = _read_table(path, [*VENUE_COLUMNS, _FILLED])
-    filled = 0
-    if _FILLED in table.column_names:
-        given = [str(value).strip().lower() not in ("true", "1") for value in table.column(_FILLED).to_pylist()]
-        filled = given.count(False)
-        if filled and filled == len(given):
-            raise CryptaiError(f"{path} holds no bars but {filled:,} filled ones; accepted: a file with at least one bar")
-        table = table.filter(given)
-    return _venue_columns(table, path), filled
+    return _read_given(path)
 
 
 def read_recording(path: Path) -> Columns:
-    """The venue columns of one file, ascending by `ts` (stable, so repeated open times keep their order).
+    """The venue columns of one file, ascending by `ts` (stable, so repeated open times keep their order). Rows that the file
+    says are filled (`is_filled`) are left out, as no source has given them.
 
     Parquet `ts` is a timestamp or epoch milliseconds; CSV `ts` is ISO 8601 (UTC unless it says otherwise) or epoch
-    milliseconds or microseconds. `CryptaiError` names the file when it is corrupt or a price or volume is not a number.
+    milliseconds or microseconds. `CryptaiError` names the file when it is corrupt, a price or volume is not a number, all rows
+    are filled, or the file says that its market is made up.
     """
-    return _venue_columns(_read_table(path, list(VENUE_COLUMNS)), path)
+    return _read_given(path)[0]
+
+
+def _read_given(path: Path) -> tuple[Columns, int]:
+    table = _read_table(path, [*VENUE_COLUMNS, _FILLED, _SIMULATED])
+    if any(_flags(table, _SIMULATED)):
+        raise CryptaiError(f"{path} holds simulated bars; accepted: bars of a real market")
+    given = [not filled for filled in _flags(table, _FILLED)]
+    if given and not any(given):
+        raise CryptaiError(f"{path} holds no bars but {len(given):,} filled ones; accepted: a file with at least one bar")
+    return _venue_columns(table if all(given) else table.filter(given), path), given.count(False)
+
+
+def _flags(table: Any, name: str) -> list[bool]:
+    if name not in table.column_names:
+        return []
+    return [str(value).strip().lower() in ("true", "1") for value in table.column(name).to_pylist()]
 
 
 def _venue_columns(table: Any, path: Path) -> Columns:

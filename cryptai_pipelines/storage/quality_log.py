@@ -60,6 +60,7 @@ _REPLACE = (
 
 def replace_findings(cursor: Cursor, series: Series, kind: str, within: Interval, findings: Sequence[Finding]) -> int:
     """Make `findings` all there is of `kind` (`gap`, `completeness`) about periods that start in `within`; how many rows were
+    added, changed or removed.
 
     `BadInput` for a finding that starts outside `within` or for two that start at the same time.
     """

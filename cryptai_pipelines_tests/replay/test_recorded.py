@@ -16,6 +16,7 @@ from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.replay.api import Api
 from cryptai_pipelines.replay.recorded import open_recorded
+from cryptai_pipelines.replay.recordings import read_recording
 from cryptai_pipelines.replay.venue import Window, split_symbol
 from cryptai_pipelines_tests.replay.conftest import SAMPLE, ask, ask_json, plain_bars
 
@@ -233,3 +234,22 @@ def test_open_times_that_are_none_are_named(record: Record, times: list[str | No
         folder = record(frame, suffix="csv")
         open_recorded(folder, LATER).bars("BTCUSDT", Timeframe.H1, Window(None, None, 50), LATER.now_ms())
     assert "open time" in one_line(error)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_venue_has_not_given_what_a_file_says_was_filled(tmp_path: Path, suffix: str) -> None:
+    frame = plain_bars(START + HOUR * np.arange(10)).assign(is_filled=[row in (3, 4) for row in range(10)])
+    home = tmp_path / "binance"
+    home.mkdir()
+
+    def save(table: pd.DataFrame) -> None:
+        path = home / f"BTCUSDT_1h.{suffix}"
+        table.to_parquet(path) if suffix == "parquet" else table.to_csv(path)
+
+    save(frame)
+    found = read_recording(home / f"BTCUSDT_1h.{suffix}")
+    assert found["ts"].tolist() == [START + hour * HOUR for hour in range(10) if hour not in (3, 4)]
+    for broken, words in ((frame.assign(is_filled=True), "10 filled ones"), (frame.assign(simulated=True), "simulated bars")):
+        save(broken)
+        with pytest.raises(CryptaiError, match=words):
+            read_recording(home / f"BTCUSDT_1h.{suffix}")
