@@ -30,7 +30,7 @@ from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.sources.archive_layout import ArchivePath, plan
-from cryptai_pipelines.sources.binance_archive import NAME, BinanceArchive
+from cryptai_pipelines.sources.binance_archive import NAMES, BinanceArchive
 
 BARS = 695 * 1440  # whole days, of which there are files
 REPEATS = 3
@@ -113,7 +113,7 @@ def _fill(database_url: str, archive_url: str, home: Path, within: Interval, now
                     seconds[step.asset], rows[step.asset] = time.perf_counter() - began, outcome.written
         # What the venue itself was asked for is written under its own name; the archive must have given nearly all.
         (given,) = store.database.rows(
-            "SELECT count(*) FROM raw_ohlcv WHERE source = %s AND symbol = %s", (NAME, SERIES.symbol)
+            "SELECT count(*) FROM raw_ohlcv WHERE source = %s AND symbol = %s", (NAMES["spot"], SERIES.symbol)
         )
         (whole,) = store.database.rows("SELECT count(*) FROM market_data WHERE symbol = %s", (SERIES.symbol,))
         rows = {"from the archive": given[0], "validated": whole[0]}

@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr | None = Field(None, description="Secret in the path of the alert webhook, 16 characters or more")
     archive_url: str | None = Field(
         "https://data.binance.vision",
-        description="Base URL of Binance's public archive of bars; `off` uses none, and so does another `CRYPTAI_BINANCE_URL`"
+        description="Base URL of Binance's public archive of bars; `off` uses none, and so does another address of the venue"
         " unless this is set, too",
     )
     venue_urls: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -109,10 +109,13 @@ class Settings(BaseSettings):
     def archive(self) -> str | None:
         """The base URL of the archive that belongs to the venue; None when there is none. A venue that only looks like Binance,
         such as a replay, has bars of its own: the real archive is not mixed with them."""
-        replaced = self.binance_url != type(self).model_fields["binance_url"].default
-        if self.exchange != "binance" or (replaced and "archive_url" not in self.model_fields_set):
+        from cryptai_pipelines.sources.catalog import VENUES
+
+        venue = VENUES.get(self.exchange)
+        if venue is None or venue.archive_market is None:
             return None
-        return self.archive_url
+        replaced = self.base_urls.get(venue.name, venue.base_url) != venue.base_url
+        return None if replaced and "archive_url" not in self.model_fields_set else self.archive_url
 
     @property
     def base_urls(self) -> dict[str, str]:

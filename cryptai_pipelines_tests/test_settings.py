@@ -90,6 +90,39 @@ def test_the_archive_can_be_elsewhere_or_off(monkeypatch, value, used):
     assert load_settings().archive_url == (used if value else "https://data.binance.vision")
 
 
+@pytest.mark.parametrize(
+    ("exchange", "elsewhere"),
+    [
+        ("binance", {"CRYPTAI_BINANCE_URL": "http://127.0.0.1:8899"}),
+        ("binance", {"CRYPTAI_VENUE_URLS": "binance=http://127.0.0.1:8899"}),
+        ("binanceusdm", {"CRYPTAI_VENUE_URLS": "binanceusdm=http://127.0.0.1:8899"}),
+    ],
+)
+def test_a_venue_that_is_called_elsewhere_has_an_archive_only_when_it_is_named(monkeypatch, exchange, elsewhere):
+    monkeypatch.setenv("CRYPTAI_EXCHANGE", exchange)
+    assert load_settings().archive == "https://data.binance.vision"
+    for name, value in elsewhere.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().archive is None
+    monkeypatch.setenv("CRYPTAI_ARCHIVE_URL", "http://127.0.0.1:8899")
+    assert load_settings().archive == "http://127.0.0.1:8899"
+    monkeypatch.setenv("CRYPTAI_ARCHIVE_URL", "off")
+    assert load_settings().archive is None
+
+
+def test_the_address_of_one_market_says_nothing_about_the_archive_of_another(monkeypatch):
+    monkeypatch.setenv("CRYPTAI_EXCHANGE", "binanceusdm")
+    monkeypatch.setenv("CRYPTAI_BINANCE_URL", "http://127.0.0.1:8899")
+    assert load_settings().archive == "https://data.binance.vision"
+
+
+@pytest.mark.parametrize("exchange", ["kraken", "udf:replay", "mtgox"])
+def test_other_venues_have_no_archive(monkeypatch, exchange):
+    monkeypatch.setenv("CRYPTAI_EXCHANGE", exchange)
+    monkeypatch.setenv("CRYPTAI_ARCHIVE_URL", "http://127.0.0.1:8899")
+    assert load_settings().archive is None
+
+
 def test_a_real_secondary_is_not_asked_beside_a_replayed_venue(monkeypatch):
     from cryptai_pipelines.orchestration.doors import parse_secondaries
 

@@ -1,4 +1,5 @@
-"""`cryptai replay`: a local venue that speaks the REST APIs of Binance and Coinbase from recorded or simulated bars."""
+"""`cryptai replay`: a local venue that speaks the REST APIs of Binance, spot and USD-M, and of Coinbase from recorded or
+simulated bars."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def replay(
     ] = None,
     simulate: Annotated[int | None, typer.Option(metavar="SEED", help="Serve a simulated market made from this seed.")] = None,
     symbols: Annotated[int, typer.Option(min=1, max=2000, help="How many symbols the simulated market lists.")] = 10,
-    weight_limit: Annotated[int, typer.Option(min=1, help="Request weight that the venue allows per minute.")] = 6000,
+    weight_limit: Annotated[
+        int, typer.Option(min=1, help="Request weight allowed per minute; of USD-M two fifths of it.")
+    ] = 6000,
 ) -> None:
     """Serve recorded (DIR) or simulated (--simulate SEED) bars until interrupted."""
     from cryptai_pipelines.cli.output import say

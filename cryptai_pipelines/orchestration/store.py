@@ -128,17 +128,20 @@ def open_archive(settings: Settings, database: Database, clock: Clock | None = N
     """The archive of the settings' venue, None when it has none. What becomes of each file is kept in `database`. Makes no call
     yet."""
     from cryptai_pipelines.sources import binance_archive
+    from cryptai_pipelines.sources.catalog import known_venue
     from cryptai_pipelines.storage.archive_files import record_file
 
     if settings.archive is None:
         return None
+    market = known_venue(settings.exchange).archive_market
+    assert market is not None, f"{settings.exchange} has no market in the archive"
 
     def keep(file: ArchiveFile) -> None:
         with database.transaction() as cursor:
             record_file(cursor, file)
 
     return binance_archive.open_archive(
-        settings.archive, settings.request_timeout_seconds, clock or SystemClock(), on_file=keep
+        settings.archive, settings.request_timeout_seconds, clock or SystemClock(), market=market, on_file=keep
     )
 
 

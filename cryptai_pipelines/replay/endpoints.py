@@ -16,7 +16,7 @@ from cryptai_pipelines.replay.ticker import MINI, day_ticker, last_price
 from cryptai_pipelines.replay.venue import ReplayVenue, Window
 from cryptai_pipelines.replay.wire import kline_rows, to_json
 
-KLINES_DEFAULT, KLINES_MOST = 500, 1000
+KLINES_DEFAULT, _KLINES_MOST = 500, 1000
 
 Parameters = Mapping[str, str]
 
@@ -45,17 +45,19 @@ def _ping(request: Request) -> bytes:
     return b"{}"
 
 
-def _time(request: Request) -> bytes:
+def server_time(request: Request) -> bytes:
+    """The body of `time`."""
     return to_json({"serverTime": request.now_ms * request.time_factor})
 
 
-def _klines(request: Request) -> bytes:
+def klines(request: Request, most: int = _KLINES_MOST) -> bytes:
+    """The body of `klines`, at most `most` rows. `ApiError` for parameters that are not accepted."""
     asked = request.parameters
     symbol = read.required(asked, "symbol")
     timeframe = read.interval(asked)
     if asked.get("timeZone", "0") not in ("0", "00:00", "+00:00", "-00:00"):
         raise ApiError(-1130, "Data sent for parameter 'timeZone' is not valid.")
-    limit = read.limit(asked, KLINES_DEFAULT, KLINES_MOST)
+    limit = read.limit(asked, KLINES_DEFAULT, most)
     window = Window(read.moment(asked, "startTime"), read.moment(asked, "endTime"), limit)
     if symbol not in request.venue.instruments:
         raise ApiError(-1121, "Invalid symbol.")
@@ -99,7 +101,8 @@ def _ticker_day(request: Request) -> bytes:
     return to_json(tickers[0] if "symbol" in asked else tickers)
 
 
-def _weighs(weight: int) -> Callable[[Parameters], int]:
+def weighs(weight: int) -> Callable[[Parameters], int]:
+    """The weight of an endpoint whose parameters make no difference."""
     return lambda parameters: weight
 
 
@@ -117,12 +120,12 @@ def _day_weight(parameters: Parameters) -> int:
 
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "/api/v3/ping": Endpoint((), _weighs(1), _ping),
-    "/api/v3/time": Endpoint((), _weighs(1), _time),
+    "/api/v3/ping": Endpoint((), weighs(1), _ping),
+    "/api/v3/time": Endpoint((), weighs(1), server_time),
     "/api/v3/exchangeInfo": Endpoint(
-        ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"), _weighs(20), _exchange_info
+        ("symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"), weighs(20), _exchange_info
     ),
-    "/api/v3/klines": Endpoint(("symbol", "interval", "startTime", "endTime", "timeZone", "limit"), _weighs(2), _klines),
+    "/api/v3/klines": Endpoint(("symbol", "interval", "startTime", "endTime", "timeZone", "limit"), weighs(2), klines),
     "/api/v3/ticker/price": Endpoint(("symbol", "symbols"), _price_weight, _ticker_price),
     "/api/v3/ticker/24hr": Endpoint(("symbol", "symbols", "type"), _day_weight, _ticker_day),
 }

@@ -11,7 +11,7 @@ from cryptai_pipelines.replay.wire import decimal_text
 
 _ORDER_TYPES = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
 _LARGEST = 9_000_000 * UNIT
-_MIN_NOTIONAL = 5 * UNIT
+MIN_NOTIONAL = 5 * UNIT
 
 
 def exchange_info(
@@ -21,13 +21,35 @@ def exchange_info(
     document: dict[str, Any] = {
         "timezone": "UTC",
         "serverTime": now_ms,
-        "rateLimits": [
-            {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limits.weight_per_minute},
-        ],
+        "rateLimits": rate_limits(limits),
         "exchangeFilters": [],
         "symbols": [_symbol(instrument, simulated, permission_sets) for instrument in instruments],
     }
     return document | ({"simulated": True} if simulated else {})
+
+
+def rate_limits(limits: Limits) -> list[dict[str, Any]]:
+    """The list of limits that an `exchangeInfo` begins with."""
+    return [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": limits.weight_per_minute}]
+
+
+def steps(instrument: Instrument) -> list[dict[str, Any]]:
+    """The filters that give the steps of prices and amounts, which are the same on every market."""
+    tick, lot = UNIT // 10**instrument.tick_places, UNIT // 10**instrument.lot_places
+    return [
+        {
+            "filterType": "PRICE_FILTER",
+            "minPrice": decimal_text(tick),
+            "maxPrice": decimal_text(_LARGEST),
+            "tickSize": decimal_text(tick),
+        },
+        {
+            "filterType": "LOT_SIZE",
+            "minQty": decimal_text(lot),
+            "maxQty": decimal_text(_LARGEST),
+            "stepSize": decimal_text(lot),
+        },
+    ]
 
 
 def _symbol(instrument: Instrument, simulated: bool, permission_sets: bool) -> dict[str, Any]:
@@ -63,23 +85,11 @@ def _symbol(instrument: Instrument, simulated: bool, permission_sets: bool) -> d
 
 
 def _filters(instrument: Instrument) -> list[dict[str, Any]]:
-    tick, lot = UNIT // 10**instrument.tick_places, UNIT // 10**instrument.lot_places
     return [
-        {
-            "filterType": "PRICE_FILTER",
-            "minPrice": decimal_text(tick),
-            "maxPrice": decimal_text(_LARGEST),
-            "tickSize": decimal_text(tick),
-        },
-        {
-            "filterType": "LOT_SIZE",
-            "minQty": decimal_text(lot),
-            "maxQty": decimal_text(_LARGEST),
-            "stepSize": decimal_text(lot),
-        },
+        *steps(instrument),
         {
             "filterType": "NOTIONAL",
-            "minNotional": decimal_text(_MIN_NOTIONAL),
+            "minNotional": decimal_text(MIN_NOTIONAL),
             "applyMinToMarket": True,
             "maxNotional": decimal_text(_LARGEST),
             "applyMaxToMarket": False,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from cryptai_pipelines.replay.venue import VENUE_COLUMNS, Instrument, ReplayVenu
 
 _CACHED_ROWS = 8_000_000
 _SAMPLE_ROWS = 500
-_SECOND = "coinbase"
+_SPOT, _SECOND, _FUTURES = "binance", "coinbase", "binanceusdm"
 
 
 @dataclass
@@ -37,6 +37,7 @@ class RecordedVenue:
     cached_rows: int = _CACHED_ROWS
     simulated: bool = False
     second: ReplayVenue | None = None
+    futures: ReplayVenue | None = None
     _series: OrderedDict[tuple[str, Timeframe], Columns] = field(default_factory=OrderedDict)
     _instruments: dict[str, Instrument] = field(default_factory=dict)
 
@@ -111,22 +112,25 @@ class RecordedVenue:
         return Instrument(symbol, base, quote, _places(prices), _places(series["volume"][-_SAMPLE_ROWS:]))
 
 
-def open_recorded(folder: Path, clock: Clock, venue: str = "binance") -> RecordedVenue:
-    """The recorded venue under `folder/venue`, telling the time by `clock`; with what is under `folder/coinbase`, where that
-    exists, as its second market.
+def open_recorded(folder: Path, clock: Clock) -> RecordedVenue:
+    """The recorded venue under `folder/binance`, telling the time by `clock`; with what is under `folder/coinbase` and
+    `folder/binanceusdm`, where those exist, as its second market and its futures.
 
     `CryptaiError` in one line when the folder holds no recordings, a file is corrupt, or a symbol cannot be split into base
     and quote. Files are checked by their headers here, and read whole when they are first needed.
     """
-    has_second = venue != _SECOND and (folder / _SECOND).is_dir()
-    second = open_recorded(folder, clock, _SECOND) if has_second else None
+    beside = {name: _opened(folder, clock, name) for name in (_SECOND, _FUTURES) if (folder / name).is_dir()}
+    return replace(_opened(folder, clock, _SPOT), second=beside.get(_SECOND), futures=beside.get(_FUTURES))
+
+
+def _opened(folder: Path, clock: Clock, venue: str) -> RecordedVenue:
     recordings = find_recordings(folder, venue)
     for symbol, series in recordings.items():
         try:
             split_symbol(symbol)
         except BadInput as error:
             raise CryptaiError(f"recorded bars {next(iter(series.values()))}: {error}") from None
-    return RecordedVenue(recordings, clock, second=second)
+    return RecordedVenue(recordings, clock)
 
 
 def _resampled(series: Columns, source: Timeframe, target: Timeframe) -> Columns:

@@ -22,6 +22,7 @@ from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines.replay.bar_tree import Bars, Traded, cut, flatten, join, take
 from cryptai_pipelines.replay.counter_noise import BELL_DEVIATION, bell, derive_key, mix, uniform
 from cryptai_pipelines.replay.forming import partial_bar
+from cryptai_pipelines.replay.perpetual import PerpetualVenue
 from cryptai_pipelines.replay.spread import SpreadVenue
 from cryptai_pipelines.replay.venue import UNIT, VENUE_COLUMNS, Instrument, ReplayVenue, Window
 
@@ -67,6 +68,11 @@ class SimulatedVenue:
     def second(self) -> ReplayVenue | None:
         """The same symbols at another exchange."""
         return SpreadVenue(self)
+
+    @cached_property
+    def futures(self) -> ReplayVenue | None:
+        """Perpetual contracts on the same symbols."""
+        return PerpetualVenue(self)
 
     def bars(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Columns:
         """See `ReplayVenue.bars`. Prices and amounts are fixed point (`venue.UNIT`), so that sums are exact."""

@@ -38,6 +38,7 @@ class SpreadVenue:
     first: SimulatedVenue
     simulated: bool = True
     second: ReplayVenue | None = None
+    futures: ReplayVenue | None = None
 
     @property
     def clock(self) -> Clock:

@@ -21,8 +21,17 @@ MINI = "symbol openPrice highPrice lowPrice lastPrice volume quoteVolume openTim
 
 def last_price(venue: ReplayVenue, symbol: str, now_ms: int) -> str:
     """The price of the latest bar known at `now_ms`, `0.00000000` before the first."""
+    return last_trade(venue, symbol, now_ms)[0]
+
+
+def last_trade(venue: ReplayVenue, symbol: str, now_ms: int) -> tuple[str, int]:
+    """`last_price` and its time (epoch milliseconds): `now_ms`, or the last millisecond of the bar when it has ended; 0 before
+    the first."""
     latest = _latest(venue, symbol, now_ms)
-    return _NOTHING if latest is None else decimal_text(latest[1]["close"][-1])
+    if latest is None:
+        return _NOTHING, 0
+    timeframe, bars = latest
+    return decimal_text(bars["close"][-1]), min(now_ms, int(bar_ends(bars["ts"], timeframe)[-1]) - 1)
 
 
 def day_ticker(venue: ReplayVenue, symbol: str, now_ms: int) -> dict[str, Any]:

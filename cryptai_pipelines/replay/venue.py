@@ -58,6 +58,9 @@ class ReplayVenue(Protocol):
     second: ReplayVenue | None
     """The market as a second exchange shows it (`coinbase`); None when it shows none."""
 
+    futures: ReplayVenue | None
+    """Perpetual contracts on the market (`futures`); None when there are none."""
+
     def bars(self, symbol: str, timeframe: Timeframe, window: Window, now_ms: int) -> Columns:
         """Bars in ascending order of open time, as known at `now_ms`: none that opens later, and a bar that has not
         ended is partial. With `start_ms` the oldest `limit` bars from it, without it the most recent `limit` up to

@@ -36,7 +36,9 @@ from cryptai_pipelines.sources.venue_address import venue_address
 
 logger = logging.getLogger(__name__)
 
-NAME = "binance_archive"
+NAMES = {"spot": "binance_archive", "um": "binanceusdm_archive"}
+"""The source of each market (`archive_layout.MARKETS`) as stored beside every bar: its venue and `_archive`."""
+
 THREADS = 4
 """Files that are fetched and read at the same time, which is also how many are held in memory at most."""
 
@@ -76,7 +78,7 @@ class BinanceArchive:
     @property
     def name(self) -> str:
         """As stored beside every bar."""
-        return NAME if self.market == "spot" else f"{NAME}_{self.market}"
+        return NAMES[self.market]
 
     def is_simulated(self) -> bool:
         """Whether the archive says of itself that its market is made up. One light call."""
@@ -254,7 +256,7 @@ def open_archive(
         raise BadArgument(f"archive market {market!r} is not known; accepted: {' '.join(MARKETS)}")
     if not 1 <= threads <= 32:
         raise BadArgument(f"{threads} archive threads are not accepted; 1 to 32 are")
-    address, timer = venue_address(NAME, base_url, ""), timer or Timer()
-    policy, gate = retry or RetryPolicy(total_s=3 * request_timeout_s), RetryAfterGate(NAME, timer)
+    address, timer = venue_address(NAMES[market], base_url, ""), timer or Timer()
+    policy, gate = retry or RetryPolicy(total_s=3 * request_timeout_s), RetryAfterGate(NAMES[market], timer)
     client = FileClient(address, request_timeout_s, MAX_ZIP_BYTES, clock, policy, timer, gate)
     return BinanceArchive(client, clock, market, threads, on_file)

@@ -12,6 +12,7 @@ from cryptai_pipelines.sources.limit_ledger import LedgerOf
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.sources.tradingview_udf import UDF_PREFIX, open_udf
 from cryptai_pipelines.sources.venue import Venue
+from cryptai_pipelines.sources.venues.binanceusdm import BINANCE_USDM
 from cryptai_pipelines.sources.venues.bitfinex import BITFINEX
 from cryptai_pipelines.sources.venues.bybit import BYBIT
 from cryptai_pipelines.sources.venues.coinbase import COINBASE
@@ -20,7 +21,9 @@ from cryptai_pipelines.sources.venues.kraken import KRAKEN
 from cryptai_pipelines.sources.venues.kucoin import KUCOIN
 from cryptai_pipelines.sources.venues.okx import OKX
 
-VENUES: dict[str, Venue] = {venue.name: venue for venue in (BINANCE, KRAKEN, COINBASE, BYBIT, OKX, KUCOIN, BITFINEX, GATE)}
+VENUES: dict[str, Venue] = {
+    venue.name: venue for venue in (BINANCE, KRAKEN, COINBASE, BYBIT, OKX, KUCOIN, BITFINEX, GATE, BINANCE_USDM)
+}
 
 EXCHANGES: tuple[str, ...] = tuple(VENUES)
 """Accepted names."""

@@ -181,7 +181,7 @@ def _url(api_url: str, path: str, parameters: Parameters) -> str:
 
 
 def _open_client(address: VenueAddress, wire: Wire) -> tuple[Any, deadline_http.DeadlineSession]:
-    """A keyless spot client and the session it calls through. ccxt's throttle is off: it knows of this one client only."""
+    """A keyless client and the session it calls through. ccxt's throttle is off: it knows of this one client only."""
     from cryptai_pipelines.sources.ccxt_package import exchange_class
     from cryptai_pipelines.sources.deadline_http import DeadlineSession
 

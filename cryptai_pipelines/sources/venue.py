@@ -85,6 +85,9 @@ class Venue:
     empty_bars: Literal["omitted", "flat"] = "omitted"
     """What the venue does about a bar without trades: no row, or a row at the last close."""
 
+    archive_market: str | None = None
+    """The market of Binance's public archive (`archive_layout.MARKETS`) that holds its bars; None when none does."""
+
     pace_s: float = 0.0
     """Least seconds between two calls."""
 

@@ -81,6 +81,16 @@ def test_the_real_copies_month_by_month(database: Database, real_data: Path, mon
     assert [bar["believed"] for bar in bars if bar["kind"] == "only in source"] == ["binance_archive"]
 
 
+@pytest.mark.parametrize("venue", ["binance", "binanceusdm"])
+def test_an_archive_is_known_as_that_of_its_venue(database: Database, venue: str) -> None:
+    rows = good_rows(200)
+    store(database, venue, rows)
+    store(database, f"{venue}_archive", changed(rows, 100, "close", 1.001), "archive")
+    done = reconcile(database, SERIES)
+    (bar,) = [bar for month in done.months for bar in month.details["bars"]]
+    assert (bar["believed"], bar["rule"]) == (venue, "api over archive")
+
+
 def test_again_nothing_is_read_and_nothing_written(database: Database, monkeypatch) -> None:
     rows = good_rows(3_000)
     store(database, "binance", rows)

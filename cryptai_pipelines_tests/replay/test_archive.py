@@ -103,7 +103,8 @@ NO_FILES = [
     f"{DAILY}/BTCUSDT/1w/BTCUSDT-1w-2024-02-05.zip",
     f"{DAILY}/BTCUSDT/3m/BTCUSDT-3m-2024-02-05.zip",
     f"{DAILY}/BTCUSDT/1h/BTCUSDT-1h-2024-02-01.csv",
-    "/data/futures/um/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-02-01.zip",
+    "/data/futures/um/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2019-08.zip",
+    "/data/futures/cm/daily/klines/BTCUSDT/1h/BTCUSDT-1h-2024-02-01.zip",
     "/data/spot/daily/klines/../klines/BTCUSDT/1h/BTCUSDT-1h-2024-02-01.zip",
 ]
 

@@ -23,8 +23,10 @@ from cryptai_pipelines.replay.faults import FAULTS, Fault
 from cryptai_pipelines.replay.recorded import open_recorded
 from cryptai_pipelines.replay.server import running
 from cryptai_pipelines.replay.simulated import open_simulated
+from cryptai_pipelines.sources.archive_layout import MARKETS
 from cryptai_pipelines.sources.archive_rows import MAX_CSV_BYTES
 from cryptai_pipelines.sources.binance_archive import BinanceArchive, check_restated, open_archive
+from cryptai_pipelines.sources.catalog import VENUES
 from cryptai_pipelines.sources.ccxt_binance import open_binance
 from cryptai_pipelines.sources.errors import Permanent, RateLimited, SourceError, Transient
 from cryptai_pipelines.sources.retry import RetryPolicy
@@ -109,6 +111,14 @@ def test_real_files_come_back_with_their_proof(market: str, real_data: Path, ope
     assert page.sha256 == file.expected_sha256 == file.received_sha256 == hashlib.sha256(content).hexdigest()
     assert (page.url, page.asked, page.fetched_at_ms) == (f"{server.url}/{path}", (day, day + DAY), day + 2 * DAY)
     assert (file.source, file.path, file.status, file.period) == (archive.name, path, "loaded", (day, day + DAY))
+
+
+def test_an_archive_is_named_after_the_venue_whose_bars_it_holds(open_at: OpenArchive) -> None:
+    """By its name a reconciliation knows whose archive it is."""
+    markets = {venue.name: venue.archive_market for venue in VENUES.values() if venue.archive_market}
+    assert markets == {"binance": "spot", "binanceusdm": "um"} and tuple(markets.values()) == MARKETS
+    for venue, market in markets.items():
+        assert open_at("http://127.0.0.1:1", market=market).name == f"{venue}_archive"
 
 
 def test_header_and_units_make_no_difference(open_at: OpenArchive) -> None:

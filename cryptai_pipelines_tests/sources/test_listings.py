@@ -70,6 +70,54 @@ def test_filters_that_say_nothing_give_none(filters: Any, expected: tuple[float 
     assert (found.tick_size, found.lot_size, found.min_notional) == expected
 
 
+PERPETUAL = {
+    "symbol": "BTCUSDT",
+    "pair": "BTCUSDT",
+    "contractType": "PERPETUAL",
+    "deliveryDate": 4_133_404_800_000,
+    "onboardDate": 1_569_398_400_000,
+    "status": "TRADING",
+    "baseAsset": "BTC",
+    "quoteAsset": "USDT",
+    "marginAsset": "USDT",
+    "filters": [*FILTERS[:2], {"filterType": "MIN_NOTIONAL", "notional": "100"}],
+}
+
+
+def test_of_contracts_only_the_perpetual_ones_are_listed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    quarterly = PERPETUAL | {"symbol": "BTCUSDT_240628", "contractType": "CURRENT_QUARTER", "deliveryDate": 1_719_561_600_000}
+    others = [PERPETUAL | {"contractType": kind} for kind in ("NEXT_QUARTER", "PERPETUAL_DELIVERING", "perpetual", "", None)]
+    (found,) = listings({"symbols": [quarterly, *others, PERPETUAL]}, "binanceusdm", False, "PERPETUAL")
+    expected = Listing("binanceusdm", "BTC-USDT", "BTCUSDT", "BTC", "USDT", "TRADING", 0.01, 1e-5, 100.0, 1_569_398_400_000)
+    assert found == expected
+    # What is not asked for is nothing that could not be read.
+    assert "left out" not in caplog.text
+
+
+def test_contracts_without_a_single_perpetual_one_are_malformed() -> None:
+    with pytest.raises(Malformed, match="of the type PERPETUAL, and lists none"):
+        listings({"symbols": [PERPETUAL | {"contractType": "CURRENT_QUARTER"}]}, "binanceusdm", False, "PERPETUAL")
+
+
+@pytest.mark.parametrize(
+    ("status", "delivered", "expected"),
+    [
+        ("TRADING", 4_133_404_800_000, None),
+        ("SETTLING", 4_133_404_800_000, None),
+        # Announced, and not over.
+        ("TRADING", 1_719_561_600_000, None),
+        ("SETTLING", 1_719_561_600_000, 1_719_561_600_000),
+        ("CLOSE", 0, None),
+        ("CLOSE", "soon", None),
+    ],
+)
+def test_a_contract_has_an_end_once_it_is_over(status: str, delivered: Any, expected: int | None) -> None:
+    entry = PERPETUAL | {"status": status, "deliveryDate": delivered}
+    (found,) = listings({"symbols": [entry]}, "binanceusdm", False, "PERPETUAL")
+    assert (found.status, found.delisted_at_ms) == (status, expected)
+
+
 @pytest.mark.parametrize(
     "parsed",
     [[], {}, {"symbols": []}, {"symbols": None}, {"symbols": {}}, {"symbols": ["BTCUSDT"]}, {"symbols": [BTC, {}]},

@@ -96,11 +96,11 @@ def _assert_rows(found: list[Page], expected: list[Bar], venue: str) -> None:
     assert columns["ts"].tolist() == [bar.ts for bar in expected]
     for name in ("open", "high", "low", "close", "volume"):
         assert columns[name].tolist() == [getattr(bar, name) for bar in expected], name
-    if venue in ("binance", "bybit", "okx", "kucoin", "gate"):
+    if venue in ("binance", "bybit", "okx", "kucoin", "gate", "binanceusdm"):
         assert columns["quote_volume"].tolist() == [bar.quote for bar in expected]
     else:
         assert not columns["quote_volume"].any()
-    trades = [bar.trades if venue in ("binance", "kraken") else 0 for bar in expected]
+    trades = [bar.trades if venue in ("binance", "kraken", "binanceusdm") else 0 for bar in expected]
     assert columns["trades"].tolist() == trades
 
 
@@ -268,7 +268,7 @@ def test_another_unit_of_time_is_malformed(venue: str, times: float, open_venue:
 
 @pytest.mark.parametrize("shift_ms", [-8 * HOUR, 17_000], ids=["Hong Kong's day", "seconds"])
 def test_days_that_begin_elsewhere_are_malformed(venue: str, shift_ms: int, open_venue: OpenVenue) -> None:
-    if venue == "binance":
+    if venue in ("binance", "binanceusdm"):
         pytest.skip("Binance's bars may be off the grid after an outage; they are quarantined one by one")
     opened = open_venue(venue, shift_ms=shift_ms)
     with pytest.raises(Malformed, match="grid|outside"):
@@ -435,6 +435,7 @@ OWN: dict[str, dict[str, Failure]] = {
         "arguments": Failure(json_answer({"label": "INVALID_PARAM_VALUE", "message": "x"}, 400), Permanent, 1, "INVALID_PARAM"),
     },
 }
+OWN["binanceusdm"] = OWN["binance"]
 
 CASES = [(venue, kind) for venue in EXCHANGES for kind in (*EVERYWHERE, *OWN[venue])]
 
@@ -519,14 +520,14 @@ def test_the_venue_introduces_itself(venue: str, open_venue: OpenVenue) -> None:
     assert not listing.simulated
     if venue not in ("binance", "bitfinex"):
         assert listing.tick_size is not None and listing.lot_size is not None
-    assert (listing.listed_at_ms is not None) is (venue in ("okx", "gate"))
+    assert (listing.listed_at_ms is not None) is (venue in ("okx", "gate", "binanceusdm"))
 
 
 def test_last_prices_are_those_of_symbols_that_trade(venue: str, open_venue: OpenVenue) -> None:
     opened = open_venue(venue)
     (price,) = opened.source.last_prices()
     assert (price.venue, price.symbol, price.price, price.fetched_at_ms) == (venue, opened.slug, 1234.5, NOW)
-    assert price.traded_at_ms == (1_621_440_583_784 if venue == "okx" else None)
+    assert price.traded_at_ms == {"okx": 1_621_440_583_784, "binanceusdm": 1_589_437_530_011}.get(venue)
     calls = len(opened.wire.requests)
     opened.source.last_prices()
     assert (calls, len(opened.wire.requests)) == (2, 3)

@@ -154,8 +154,9 @@ class BinanceServer(VenueServer):
             names = {"baseAsset": self.base, "quoteAsset": self.quote, "status": "TRADING"}
             old = {"symbol": "OLDUSDT", "baseAsset": "OLD", "quoteAsset": "USDT", "status": "BREAK"}
             return {"symbols": [{"symbol": self.symbol, **names}, old]}
-        if not self.is_candles(path):
-            return None
+        return self.klines(asked) if self.is_candles(path) else None
+
+    def klines(self, asked: dict[str, str]) -> Any:
         if asked["symbol"] != self.symbol:
             return json_answer({"code": -1121, "msg": "Invalid symbol."}, 400)
         length = self.codes[asked["interval"]]
@@ -165,6 +166,36 @@ class BinanceServer(VenueServer):
         return [
             [b.ts, *map(_text, b[1:6]), b.ts + length - 1, _text(b.quote), b.trades, "0.5", "50.0", "0"] for b in rows
         ]  # fmt: skip
+
+
+class BinanceUsdmServer(BinanceServer):
+    """The same klines below another root; contracts with an end are listed and priced beside the perpetual ones."""
+
+    def is_candles(self, path: str) -> bool:
+        return path == "/fapi/v1/klines"
+
+    def answer(self, path: str, asked: dict[str, str]) -> Any:
+        quarterly = f"{self.symbol}_240628"
+        if path == "/fapi/v1/time":
+            return {"serverTime": self.model.now_ms}
+        if path == "/fapi/v1/ticker/price":
+            prices = {self.symbol: "1234.50", quarterly: "1300.00", "OLDUSDT": "1.0"}
+            return [{"symbol": name, "price": price, "time": 1_589_437_530_011} for name, price in prices.items()]
+        if path == "/fapi/v1/exchangeInfo":
+            names = {"pair": self.symbol, "baseAsset": self.base, "quoteAsset": self.quote, "marginAsset": self.quote}
+            steps = [
+                {"filterType": "PRICE_FILTER", "minPrice": "0.10", "maxPrice": "1000000", "tickSize": "0.10"},
+                {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"},
+                {"filterType": "MIN_NOTIONAL", "notional": "100"},
+            ]
+            perpetual = {"symbol": self.symbol, "contractType": "PERPETUAL", "status": "TRADING", "filters": steps, **names}
+            perpetual |= {"deliveryDate": 4_133_404_800_000, "onboardDate": 1_569_398_400_000}
+            dated = {"symbol": quarterly, "contractType": "CURRENT_QUARTER", "deliveryDate": 1_719_561_600_000}
+            old = {"symbol": "OLDUSDT", "pair": "OLDUSDT", "baseAsset": "OLD", "status": "SETTLING"}
+            rates = [{"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 2400}]
+            contracts = [perpetual, perpetual | dated, perpetual | old | {"deliveryDate": 1_700_000_000_000}]
+            return {"timezone": "UTC", "futuresType": "U_MARGINED", "rateLimits": rates, "symbols": contracts}
+        return self.klines(asked) if self.is_candles(path) else None
 
 
 class KrakenServer(VenueServer):
@@ -383,6 +414,7 @@ SERVERS: dict[str, tuple[type[VenueServer], str, str]] = {
     "kucoin": (KucoinServer, "BTC-USDT", "BTC-USDT"),
     "bitfinex": (BitfinexServer, "tBTCUST", "BTC-USDT"),
     "gate": (GateServer, "BTC_USDT", "BTC-USDT"),
+    "binanceusdm": (BinanceUsdmServer, "BTCUSDT", "BTC-USDT"),
 }
 """By venue: its server, its spelling of the symbol, and our slug."""
 

@@ -44,7 +44,7 @@ def test_the_latest_fate_is_kept_and_attempts_are_counted(database: Database) ->
 def test_files_are_read_by_series_status_and_period(database: Database) -> None:
     first, second = _file(), _file(status="loaded")
     later = replace(first, path="data/later.zip", period=Interval(START + DAY, START + 2 * DAY), status="loaded")
-    other = replace(first, source="binance_archive_um", status="quarantined")
+    other = replace(first, source="binanceusdm_archive", status="quarantined")
     with database.transaction() as cursor:
         for file in (later, other, second, first):
             record_file(cursor, file)

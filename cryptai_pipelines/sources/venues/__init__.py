@@ -1,1 +1,1 @@
-"""One module per venue: what is known about it, and how its answers are read. Binance, the first, stands in `ccxt_binance`."""
+"""One module per venue: what is known of it, and how its answers are read. Binance spot, the first, is in `ccxt_binance`."""
