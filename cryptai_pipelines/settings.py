@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("exchange")
+    @classmethod
+    def _spell_exchange(cls, value: str) -> str:
+        return value.strip().lower()
+
     @field_validator("archive_url", mode="before")
     @classmethod
     def _switch_off(cls, value: object) -> object:
@@ -114,8 +119,17 @@ class Settings(BaseSettings):
         venue = VENUES.get(self.exchange)
         if venue is None or venue.archive_market is None:
             return None
-        replaced = self.base_urls.get(venue.name, venue.base_url) != venue.base_url
-        return None if replaced and "archive_url" not in self.model_fields_set else self.archive_url
+        return None if self.replaced_by and "archive_url" not in self.model_fields_set else self.archive_url
+
+    @property
+    def replaced_by(self) -> str | None:
+        """The URL at which the primary venue is called in its own's place, such as that of a replay; None when it is called
+        where it is."""
+        from cryptai_pipelines.sources.catalog import VENUES
+
+        venue = VENUES.get(self.exchange)
+        called = None if venue is None else self.base_urls.get(venue.name, venue.base_url)
+        return None if venue is None or called == venue.base_url else called
 
     @property
     def base_urls(self) -> dict[str, str]:

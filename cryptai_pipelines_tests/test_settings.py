@@ -123,13 +123,21 @@ def test_other_venues_have_no_archive(monkeypatch, exchange):
     assert load_settings().archive is None
 
 
-def test_a_real_secondary_is_not_asked_beside_a_replayed_venue(monkeypatch):
+@pytest.mark.parametrize(
+    ("exchange", "elsewhere"),
+    [("binance", "CRYPTAI_BINANCE_URL"), ("binanceusdm", "CRYPTAI_VENUE_URLS"), (" Kraken", "CRYPTAI_VENUE_URLS")],
+)
+def test_a_real_secondary_is_not_asked_beside_a_replayed_venue(monkeypatch, exchange, elsewhere):
     from cryptai_pipelines.orchestration.doors import parse_secondaries
 
+    url, name = "http://127.0.0.1:8899", exchange.strip().lower()
+    replaced = url if elsewhere == "CRYPTAI_BINANCE_URL" else f"{name}={url}"
+    monkeypatch.setenv("CRYPTAI_EXCHANGE", exchange)
     monkeypatch.setenv("CRYPTAI_SECONDARY", "coinbase:USD")
     assert [one.exchange for one in parse_secondaries(load_settings())] == ["coinbase"]
-    monkeypatch.setenv("CRYPTAI_BINANCE_URL", "http://127.0.0.1:8899")
-    with pytest.raises(BadInput, match="CRYPTAI_VENUE_URLS=coinbase=URL"):
+    monkeypatch.setenv(elsewhere, replaced)
+    with pytest.raises(BadInput, match=f"while {name} is called at {url}; accepted: .*CRYPTAI_VENUE_URLS=coinbase=URL"):
         parse_secondaries(load_settings())
-    monkeypatch.setenv("CRYPTAI_VENUE_URLS", "coinbase=http://127.0.0.1:8899")
+    replaced = f"{replaced}," if elsewhere == "CRYPTAI_VENUE_URLS" else ""
+    monkeypatch.setenv("CRYPTAI_VENUE_URLS", f"{replaced}coinbase={url}")
     assert [one.quote for one in parse_secondaries(load_settings())] == ["USD"]

@@ -33,7 +33,7 @@ def sync(
 
     settings = load_settings()
     if exchange is not None:
-        settings = settings.model_copy(update={"exchange": exchange})
+        settings = settings.model_copy(update={"exchange": exchange.strip().lower()})
     told = _brought_up_to_date(chosen_series(symbols, timeframe, settings), chosen_window(start, end), settings)
     _tell(told, json)
     raise typer.Exit(1 if any(one["error"] for one in told) else 0)

@@ -39,11 +39,11 @@ def parse_secondaries(settings: Settings) -> list[Secondary]:
 
 
 def _refuse_real_beside_replaced(settings: Settings, text: str) -> None:
-    """A venue that only looks like Binance, such as a replay, has bars of its own; a real venue's do not belong there."""
-    if settings.binance_url != type(settings).model_fields["binance_url"].default:
+    """A venue that only looks like the real one, such as a replay, has bars of its own; a real venue's do not belong there."""
+    if settings.replaced_by is not None:
         raise BadInput(
-            f"CRYPTAI_SECONDARY names {text!r} at its real address, while CRYPTAI_BINANCE_URL is {settings.binance_url};"
-            f" accepted: its address beside that, as CRYPTAI_VENUE_URLS={text.partition(':')[0]}=URL"
+            f"CRYPTAI_SECONDARY names {text!r} at its real address, while {settings.exchange} is called at"
+            f" {settings.replaced_by}; accepted: its address beside that, as CRYPTAI_VENUE_URLS={text.partition(':')[0]}=URL"
         )
 
 
