@@ -125,9 +125,13 @@ class Settings(BaseSettings):
     def replaced_by(self) -> str | None:
         """The URL at which the primary venue is called in its own's place, such as that of a replay; None when it is called
         where it is."""
+        return self.replacement(self.exchange)
+
+    def replacement(self, venue_name: str) -> str | None:
+        """As `replaced_by`, of any venue of the catalog."""
         from cryptai_pipelines.sources.catalog import VENUES
 
-        venue = VENUES.get(self.exchange)
+        venue = VENUES.get(venue_name)
         called = None if venue is None else self.base_urls.get(venue.name, venue.base_url)
         return None if venue is None or called == venue.base_url else called
 

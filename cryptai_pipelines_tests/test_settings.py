@@ -141,3 +141,13 @@ def test_a_real_secondary_is_not_asked_beside_a_replayed_venue(monkeypatch, exch
     replaced = f"{replaced}," if elsewhere == "CRYPTAI_VENUE_URLS" else ""
     monkeypatch.setenv("CRYPTAI_VENUE_URLS", f"{replaced}coinbase={url}")
     assert [one.quote for one in parse_secondaries(load_settings())] == ["USD"]
+    # Spot's own address is its real one, whatever is said of another venue; and a venue is the same in any case.
+    monkeypatch.setenv("CRYPTAI_SECONDARY", "Binance")
+    refused = "which is the primary venue" if name == "binance" else "at its real address"
+    with pytest.raises(BadInput, match=refused):
+        parse_secondaries(load_settings())
+    monkeypatch.setenv("CRYPTAI_SECONDARY", " CoinBase : usd")
+    assert parse_secondaries(load_settings()) == [("coinbase", "USD")]
+    monkeypatch.setenv("CRYPTAI_SECONDARY", "mtgox")
+    with pytest.raises(BadInput, match="CRYPTAI_SECONDARY: exchange 'mtgox' is not known"):
+        parse_secondaries(load_settings())

@@ -6,22 +6,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cryptai_pipelines.cli.options import JsonOption
+from cryptai_pipelines.cli.options import JsonOption, refuse_options_before
 
 if TYPE_CHECKING:
     from cryptai_pipelines.storage.alerts import Alert, Receiver
 
 app = typer.Typer()
+_LIMIT = 50
 
 
 @app.callback(invoke_without_command=True)
 def alerts(
     context: typer.Context,
-    limit: Annotated[int, typer.Option(min=1, help="The most alerts to list.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="The most alerts to list.")] = _LIMIT,
     json: JsonOption = False,
 ) -> None:
     """List alerts, the firing ones first, and the receivers of CRYPTAI_ALERT_URLS."""
     if context.invoked_subcommand is not None:
+        refuse_options_before(context, {"--limit": limit != _LIMIT, "--json": json})
         return
     from cryptai_pipelines.cli.output import print_json
     from cryptai_pipelines.orchestration.alerts.receivers import read_receivers

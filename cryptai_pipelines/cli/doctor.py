@@ -103,7 +103,9 @@ def _port(settings: Settings) -> str:
 def _venue(settings: Settings) -> str:
     from cryptai_pipelines.market.clock import format_time
     from cryptai_pipelines.orchestration.store import open_venue
+    from cryptai_pipelines.sources.catalog import VENUES
 
     told = format_time(open_venue(settings).server_time())
-    where = f" at {settings.binance_url}" if settings.exchange == "binance" else ""
+    known = VENUES.get(settings.exchange)
+    where = "" if known is None else f" at {settings.replaced_by or known.base_url}"
     return f"{settings.exchange}{where} answers; its time is {told}"

@@ -48,6 +48,7 @@ def import_bars(
         Rank, typer.Option(help="Believed before all other sources of the series, the exchange too, or after them.")
     ] = Rank.LAST,
     keep_last: Annotated[bool, typer.Option(help="Keep the last bar of a TradingView export, which is unfinished.")] = False,
+    sparse: Annotated[bool, typer.Option("--sparse", help="Single bars that lie as far apart as longer ones.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what is recognised; store nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -64,7 +65,7 @@ def import_bars(
     settings = load_settings()
     series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
     source = file_source(name, file.name)
-    options = FileOptions(series, parse_mapping(columns), zone, time_unit, keep_last)
+    options = FileOptions(series, parse_mapping(columns), zone, time_unit, keep_last, sparse)
     with ExitStack() as open_files:
         with step(f"reading {file.name}"):
             opened = open_files.enter_context(open_bar_file(file, options, SystemClock().now_ms(), _on_rows(file.name)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cryptai_pipelines.cli.options import JsonOption
+from cryptai_pipelines.cli.options import JsonOption, refuse_options_before
 
 if TYPE_CHECKING:
     from cryptai_pipelines.storage.outages import KnownOutage
@@ -22,14 +22,16 @@ StartArgument = Annotated[str, typer.Argument(metavar="START", help="When it beg
 def outages(context: typer.Context, exchange: ExchangeOption = None, json: JsonOption = False) -> None:
     """List the known outages of a venue. Bars that are missing in one of them do not count against completeness."""
     if context.invoked_subcommand is not None:
+        refuse_options_before(context, {"--exchange": exchange, "--json": json})
         return
     from cryptai_pipelines.cli.output import print_json
+    from cryptai_pipelines.cli.selection import venue_name
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
     from cryptai_pipelines.storage.outages import read_known_outages
 
     settings = load_settings()
-    venue = _venue(exchange, settings.exchange)
+    venue = venue_name(exchange, settings)
     with open_store(settings) as store:
         found = read_known_outages(store.database, venue)
     if json:
@@ -47,7 +49,8 @@ def declare(
     json: JsonOption = False,
 ) -> None:
     """Declare an outage of the whole venue, as when one symbol alone cannot show it. What is found never withdraws it."""
-    from cryptai_pipelines.market.clock import SystemClock, parse_time
+    from cryptai_pipelines.cli.selection import venue_name
+    from cryptai_pipelines.market.clock import SystemClock, format_time, parse_time
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.quality.outages import Outage
@@ -55,7 +58,7 @@ def declare(
     from cryptai_pipelines.storage.outages import KnownOutage, declare_outage
 
     settings, now_ms = load_settings(), SystemClock().now_ms()
-    venue = _venue(exchange, settings.exchange)
+    venue = venue_name(exchange, settings)
     outage = Outage(parse_time(start, "START"), parse_time(end, "END"), (), 0, ())
     if outage.start_ms >= outage.end_ms:
         raise BadInput(f"END {end!r} is not after START {start!r}; accepted: a later moment")
@@ -64,13 +67,18 @@ def declare(
     if not source.strip():
         raise BadInput("--source is empty; accepted: where the outage is known from, such as a status page's address")
     with open_store(settings) as store, store.database.transaction() as cursor:
-        declare_outage(cursor, venue, outage, source.strip(), now_ms)
+        if not declare_outage(cursor, venue, outage, source.strip(), now_ms):
+            raise BadInput(
+                f"an outage of {venue} that began at {format_time(outage.start_ms)} is known; accepted: another START, or this"
+                " one once it is withdrawn, if it was declared"
+            )
     _tell_changed("declared", venue, _told(KnownOutage(outage, source.strip())), json)
 
 
 @app.command()
 def withdraw(start: StartArgument, exchange: ExchangeOption = None, json: JsonOption = False) -> None:
     """Withdraw the declared outage that began at START; one that was found is not a person's to withdraw."""
+    from cryptai_pipelines.cli.selection import venue_name
     from cryptai_pipelines.market.clock import format_time, parse_time
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.orchestration.store import open_store
@@ -78,7 +86,7 @@ def withdraw(start: StartArgument, exchange: ExchangeOption = None, json: JsonOp
     from cryptai_pipelines.storage.outages import read_known_outages, withdraw_outage
 
     settings, start_ms = load_settings(), parse_time(start, "START")
-    venue = _venue(exchange, settings.exchange)
+    venue = venue_name(exchange, settings)
     with open_store(settings) as store:
         declared = [one for one in read_known_outages(store.database, venue) if one.declared_by is not None]
         gone = [one for one in declared if one.outage.start_ms == start_ms]
@@ -88,12 +96,6 @@ def withdraw(start: StartArgument, exchange: ExchangeOption = None, json: JsonOp
         with store.database.transaction() as cursor:
             withdraw_outage(cursor, venue, start_ms)
     _tell_changed("withdrawn", venue, _told(gone[0]), json)
-
-
-def _venue(exchange: str | None, default: str) -> str:
-    from cryptai_pipelines.sources.catalog import known_venue
-
-    return known_venue(exchange or default).name
 
 
 def _told(one: KnownOutage) -> dict[str, Any]:

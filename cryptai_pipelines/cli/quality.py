@@ -29,13 +29,12 @@ def quality(
 ) -> None:
     """Show completeness by month, findings by rule, quarantine, outages and the last syncs of the stored series."""
     from cryptai_pipelines.cli.output import print_json
-    from cryptai_pipelines.cli.selection import named, stored_series
+    from cryptai_pipelines.cli.selection import named, stored_series, venue_name
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.settings import load_settings
-    from cryptai_pipelines.sources.catalog import known_venue
 
     names, settings = named(symbols, timeframe), load_settings()
-    venue = known_venue(exchange or settings.exchange).name
+    venue = venue_name(exchange, settings)
     with open_store(settings) as store:
         chosen = stored_series(store.database, names)
         found = _assessed(store.database, venue, chosen, assess)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_time
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage.coverage import covered_series
 from cryptai_pipelines.storage.database import Database
+
+_OWN = secrets.token_hex(3)
 
 
 def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | None, settings: Settings) -> list[Series]:
@@ -66,11 +69,20 @@ def not_stored(symbols: Sequence[str], timeframes: Sequence[Timeframe]) -> Crypt
     return CryptaiError(f"no bars of {' '.join([*symbols, *codes])} are stored; fetch them with: {fetch}")
 
 
+def venue_name(exchange: str | None, settings: Settings) -> str:
+    """The source that `--exchange` names, or the settings'; `BadInput` when there is none of that name."""
+    from cryptai_pipelines.sources.catalog import known_venue
+    from cryptai_pipelines.sources.tradingview_udf import UDF_PREFIX
+
+    name = (exchange or settings.exchange).strip().lower()
+    return name if name.startswith(UDF_PREFIX) else known_venue(name).name
+
+
 def chosen_window(start: str | None, end: str | None) -> Interval | None:
     """The interval of `--start` and `--end`, None when neither is given; `BadInput` when it ends before it starts."""
     return parse_window(start, end, ("--start", "--end"))
 
 
 def run_name(command: str) -> str:
-    """How this process signs what it writes."""
-    return f"{command}-{os.getpid()}"
+    """How this process signs what it writes; no other one, of another host or after a reboot, signs the same."""
+    return f"{command}-{os.getpid()}-{_OWN}"

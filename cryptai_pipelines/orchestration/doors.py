@@ -13,6 +13,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.holes import Door, OpenDoors
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, refuse_other_kind
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.catalog import known_venue
 from cryptai_pipelines.sources.source import BarSource
 
 
@@ -27,23 +28,27 @@ def parse_secondaries(settings: Settings) -> list[Secondary]:
     """`CRYPTAI_SECONDARY`: `EXCHANGE` or `EXCHANGE:QUOTE` each; `BadInput` names what is neither, or is the primary itself."""
     found = []
     for text in settings.secondary:
-        exchange, separator, quote = text.partition(":")
+        exchange, separator, quote = (part.strip() for part in text.partition(":"))
         if not exchange or (separator and not quote.isalnum()):
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}; accepted: an exchange, or exchange:QUOTE such as kraken:USD")
-        if exchange == settings.exchange:
+        try:
+            name = known_venue(exchange).name
+        except BadInput as error:
+            raise BadInput(f"CRYPTAI_SECONDARY: {error}") from None
+        if name == settings.exchange:
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}, which is the primary venue; accepted: another one")
-        if exchange not in settings.base_urls:
-            _refuse_real_beside_replaced(settings, text)
-        found.append(Secondary(exchange, quote.upper() or None))
+        if settings.replacement(name) is None:
+            _refuse_real_beside_replaced(settings, text, name)
+        found.append(Secondary(name, quote.upper() or None))
     return found
 
 
-def _refuse_real_beside_replaced(settings: Settings, text: str) -> None:
+def _refuse_real_beside_replaced(settings: Settings, text: str, name: str) -> None:
     """A venue that only looks like the real one, such as a replay, has bars of its own; a real venue's do not belong there."""
     if settings.replaced_by is not None:
         raise BadInput(
             f"CRYPTAI_SECONDARY names {text!r} at its real address, while {settings.exchange} is called at"
-            f" {settings.replaced_by}; accepted: its address beside that, as CRYPTAI_VENUE_URLS={text.partition(':')[0]}=URL"
+            f" {settings.replaced_by}; accepted: its address beside that, as CRYPTAI_VENUE_URLS={name}=URL"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptai_pipelines.backtest.engine import settle, start
 from cryptai_pipelines.market.clock import format_time
-from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial, settled_result, simulate_blocks
@@ -42,7 +42,7 @@ def run_trial(
 
         after, closed = simulate_blocks(start(trial.engine), inputs.blocks, tell)
         if not after.book["bars"]:
-            raise BadInput(f"no bars of {series} are stored between --start and --end; stored: {_told(inputs.whole)}")
+            raise _nothing_simulated(trial, series, inputs.whole)
         result = settled_result(trial, series, after, closed, inputs.revision, run_id)
         days = value_days(inputs.read_closes, trial, result.trades, backtests.no_days(), inputs.span)
         metrics = full_metrics(result.header, after, days.values, inputs.count_filled(result.header))
@@ -87,5 +87,9 @@ def _counted(name: str, value: float | None) -> float | int | None:
     return int(value) if value is not None and name in ("trade_count", "ambiguous_count", "metrics_version") else value
 
 
-def _told(span: Interval) -> str:
-    return f"{format_time(span.start_ms)} to {format_time(span.end_ms)}"
+def _nothing_simulated(trial: Trial, series: Series, whole: Interval) -> CryptaiError:
+    stored = f"stored: {format_time(whole.start_ms)} to {format_time(whole.end_ms)}"
+    if trial.window is not None:
+        return BadInput(f"no bars of {series} are stored between --start and --end; {stored}")
+    known = "" if trial.known_at_ms is None else f" was known at {format_time(trial.known_at_ms)}"
+    return CryptaiError(f"no good bar of {series}{known or ' is stored'}; {stored}")

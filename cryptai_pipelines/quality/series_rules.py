@@ -222,7 +222,7 @@ SERIES_RULES: tuple[SeriesRule, ...] = (
         "Open times came in another unit than milliseconds, or from before 2009.",
         "error",
         order_signs.mixed_time_unit,
-        "{count} open times in a row are not in milliseconds",
+        "{count} open times in a row are not in milliseconds, or lie before 2009",
         context=0,
         as_received=True,
     ),

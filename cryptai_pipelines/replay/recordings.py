@@ -49,10 +49,10 @@ def find_recordings(folder: Path, venue: str) -> Recordings:
 
 
 def read_given_bars(path: Path) -> tuple[Columns, int]:
-    """`read_recording` of a file that was not found by `find_recordings`: its header is checked first. With the columns comes
-    how many filled rows were left out."""
+    """`read_recording` of a file that was not found by `find_recordings`, and that may hold a market that is made up: its
+    header is checked first. With the columns comes how many filled rows were left out."""
     _check_header(path)
-    return _read_given(path)
+    return _given(_read_table(path, [*VENUE_COLUMNS, _FILLED]), path)
 
 
 def read_recording(path: Path) -> Columns:
@@ -63,13 +63,13 @@ def read_recording(path: Path) -> Columns:
     milliseconds or microseconds. `CryptaiError` names the file when it is corrupt, a price or volume is not a number, all rows
     are filled, or the file says that its market is made up.
     """
-    return _read_given(path)[0]
-
-
-def _read_given(path: Path) -> tuple[Columns, int]:
     table = _read_table(path, [*VENUE_COLUMNS, _FILLED, _SIMULATED])
     if any(_flags(table, _SIMULATED)):
         raise CryptaiError(f"{path} holds simulated bars; accepted: bars of a real market")
+    return _given(table, path)[0]
+
+
+def _given(table: Any, path: Path) -> tuple[Columns, int]:
     given = [not filled for filled in _flags(table, _FILLED)]
     if given and not any(given):
         raise CryptaiError(f"{path} holds no bars but {len(given):,} filled ones; accepted: a file with at least one bar")

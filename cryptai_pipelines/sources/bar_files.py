@@ -41,6 +41,8 @@ _ROW = np.dtype(list(WIRE_DTYPES.items()))
 _BYTES = np.dtype(("V", _ROW.itemsize))
 _EXAMPLES = 3
 _LEAST_BARS, _LEAST_STEPS, _SHARE = 10, 3, 0.99
+# Months have 28 to 31 days, quarters 90 to 92.
+_UNEQUAL_FROM, _UNEQUAL = 7, 1.2
 """From so many bars on, so often and for such a share of its steps must a file keep a longer spacing to be told from one whose
 empty bars are left out: of 10 bars at random on a grid fewer than one file in 1,000 does. Not all steps must: clocks change."""
 
@@ -48,13 +50,15 @@ empty bars are left out: of 10 bars at random on a grid fewer than one file in 1
 @dataclass(frozen=True)
 class FileOptions:
     """What the user says of a file: the series it holds, columns by field, the zone of times without one (IANA), the unit of
-    epoch times (`auto` tells it row by row), and whether the last bar of a TradingView export is kept."""
+    epoch times (`auto` tells it row by row), whether the last bar of a TradingView export is kept, and whether bars of its
+    timeframe may lie so regularly apart that they look like longer ones."""
 
     series: Series
     mapping: Mapping[str, str] = field(default_factory=dict)
     zone: str = "UTC"
     time_unit: str = "auto"
     keep_last: bool = False
+    sparse: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ def _bar_file(
     repeated, conflicts = _repeats(rows, order, sorted_ts)
     _let_go(memory)
     kept = order[np.concatenate((sorted_ts[1:] != sorted_ts[:-1], [True]))]
-    _check_spacing(ts[kept], timeframe, path.name)
+    _check_spacing(ts[kept], options, path.name)
     closed = int(np.searchsorted(ts[kept], now_ms - timeframe.ms, side="right"))
     not_closed = len(kept) - closed
     kept, dropped = kept[:closed], None
@@ -244,33 +248,55 @@ def _repeats(rows: np.ndarray, order: np.ndarray, sorted_ts: np.ndarray) -> tupl
     return int((~differs).sum()), sorted_ts[again[differs]]
 
 
-def _check_spacing(ts: np.ndarray, timeframe: Timeframe, name: str) -> None:
+def _check_spacing(ts: np.ndarray, options: FileOptions, name: str) -> None:
     """`BadInput` when the file holds shorter or longer bars than was said."""
-    spacing = _other_spacing(np.diff(ts), timeframe)
-    if spacing is None:
+    timeframe, steps = options.series.timeframe, np.diff(ts)
+    if len(steps) < 2:
+        return
+    spacing = _shorter_spacing(steps, timeframe)
+    longer = None if spacing is not None or options.sparse else _longer_spacing(steps, timeframe)
+    if spacing is None and longer is None:
         return
     known = {one.ms: one.code for one in TIMEFRAMES}
-    length = known.get(spacing) or (f"{spacing / 1000:g} s" if spacing % 60_000 else f"{spacing // 60_000} minutes")
-    accepted = f"--timeframe {length}" if spacing in known else f"a file of bars of {' '.join(known.values())}"
-    raise BadInput(f"{name} holds bars of {length}, and --timeframe says {timeframe.code}; accepted: {accepted}")
+    found = int(spacing or longer or 0)
+    accepted = f"--timeframe {known[found]}" if found in known else f"a file of bars of {' '.join(known.values())}"
+    single = f", or --sparse if they are single bars of {timeframe.code}" if longer else ""
+    length = known.get(found) or _length(found)
+    raise BadInput(f"{name} holds bars of {length}, and --timeframe says {timeframe.code}; accepted: {accepted}{single}")
 
 
-def _other_spacing(steps: np.ndarray, timeframe: Timeframe) -> int | None:
-    """The spacing (ms) of a file whose bars are not of `timeframe`, from the steps between its open times; None when they may
-    be. Shorter bars: most steps are one and the same shorter one, or are half a timeframe or less. Longer ones: their length is
-    the most frequent step and the others are multiples of it, as those between bars of a file without empty ones are not."""
-    if len(steps) < 2:
-        return None
+def _length(spacing: int) -> str:
+    for unit, name in ((Timeframe.D1.ms, "days"), (Timeframe.M1.ms, "minutes")):
+        if spacing % unit == 0:
+            return f"{spacing // unit} {name}"
+    return f"{spacing / 1000:g} s"
+
+
+def _shorter_spacing(steps: np.ndarray, timeframe: Timeframe) -> int | None:
+    """The spacing (ms) of a file of shorter bars than `timeframe`: most steps between its open times are one and the same
+    shorter one, or are half a timeframe or less."""
     spacings, counts = np.unique(steps, return_counts=True)
     usual, times = int(spacings[np.argmax(counts)]), int(counts.max())
     if usual < timeframe.ms and times * 2 > len(steps):
         return usual
     shorter = np.where(spacings * 2 <= timeframe.ms, counts, 0)
-    if shorter.sum() * 2 > len(steps):
-        return int(spacings[np.argmax(shorter)])
-    if usual <= timeframe.ms or len(steps) + 1 < _LEAST_BARS or times < _LEAST_STEPS:
+    return int(spacings[np.argmax(shorter)]) if shorter.sum() * 2 > len(steps) else None
+
+
+def _longer_spacing(steps: np.ndarray, timeframe: Timeframe) -> int | None:
+    """The spacing (ms) of a file of longer bars than `timeframe`: the most frequent step is longer and the others are multiples
+    of it, as those between bars of a file without empty ones are not, give or take an hour from a day on, because clocks
+    change. Of bars as long as a month the steps differ a little, and the shortest is told."""
+    spacings, counts = np.unique(steps, return_counts=True)
+    usual, times = int(spacings[np.argmax(counts)]), int(counts.max())
+    if usual <= timeframe.ms or len(steps) + 1 < _LEAST_BARS:
         return None
-    return usual if counts[spacings % usual == 0].sum() >= _SHARE * len(steps) else None
+    beside = spacings % usual
+    near = np.minimum(beside, usual - beside) <= (Timeframe.H1.ms if usual >= Timeframe.D1.ms else 0)
+    if times >= _LEAST_STEPS and counts[near].sum() >= _SHARE * len(steps):
+        return usual
+    shortest, longest = int(spacings[0]), int(spacings[-1])
+    return shortest if shortest >= _UNEQUAL_FROM * timeframe.ms and longest <= _UNEQUAL * shortest else None
 
 
 def _order(ts: np.ndarray) -> str:

@@ -57,7 +57,7 @@ def lacking_series(db: Database, source: str, series: Sequence[Series]) -> list[
         f"WITH {_ASKED} SELECT a.symbol, a.timeframe FROM asked AS a"
         " LEFT JOIN historical_data_range AS h ON h.source = %(source)s AND h.symbol = a.symbol AND h.timeframe = a.timeframe"
         " LEFT JOIN LATERAL (SELECT status FROM data_sync_log AS l WHERE l.source = %(source)s AND l.symbol = a.symbol"
-        " AND l.timeframe = a.timeframe ORDER BY started_at DESC, id DESC LIMIT 1) AS latest ON true"
+        " AND l.timeframe = a.timeframe AND l.status <> 'PENDING' ORDER BY started_at DESC, id DESC LIMIT 1) AS latest ON true"
         " WHERE h.covered_until IS NULL OR latest.status <> 'COMPLETED'",
         {**_columns(series), "source": source},  # type: ignore[arg-type]
     )
@@ -90,10 +90,10 @@ def failed_syncs(db: Database, series: Sequence[Series]) -> list[FailedSync]:
         " SELECT source, symbol, timeframe FROM historical_data_range JOIN asked USING (symbol, timeframe)"
         " UNION SELECT source, symbol, timeframe FROM series_sources JOIN asked USING (symbol, timeframe))"
         " SELECT f.source, f.symbol, f.timeframe, latest.status, coalesce(latest.error, ''), latest.run_id,"
-        " (SELECT min(l.started_at) FROM data_sync_log AS l WHERE (l.source, l.symbol, l.timeframe)"
+        " coalesce((SELECT min(l.started_at) FROM data_sync_log AS l WHERE (l.source, l.symbol, l.timeframe)"
         "  = (f.source, f.symbol, f.timeframe) AND l.status IN ('FAILED', 'PARTIAL') AND l.started_at > coalesce("
         "   (SELECT max(started_at) FROM data_sync_log AS g WHERE (g.source, g.symbol, g.timeframe)"
-        "    = (f.source, f.symbol, f.timeframe) AND g.status = 'COMPLETED'), '-infinity'))"
+        "    = (f.source, f.symbol, f.timeframe) AND g.status = 'COMPLETED'), '-infinity')), latest.started_at)"
         " FROM fed AS f CROSS JOIN LATERAL (SELECT status, error, run_id, started_at FROM data_sync_log AS l"
         "  WHERE (l.source, l.symbol, l.timeframe) = (f.source, f.symbol, f.timeframe)"
         "  AND l.status IN ('COMPLETED', 'FAILED', 'PARTIAL') ORDER BY started_at DESC, id DESC LIMIT 1) AS latest"

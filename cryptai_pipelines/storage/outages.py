@@ -50,8 +50,9 @@ def replace_outages(cursor: Cursor, venue: str, outages: Sequence[Outage], detec
     return cursor.fetchone()[0]  # type: ignore[index]
 
 
-def declare_outage(cursor: Cursor, venue: str, outage: Outage, declared_by: str, detected_at_ms: int) -> None:
-    """Keep an outage that is known from elsewhere, such as the venue's announcement; it is never withdrawn by what is found."""
+def declare_outage(cursor: Cursor, venue: str, outage: Outage, declared_by: str, detected_at_ms: int) -> bool:
+    """Keep an outage that is known from elsewhere, such as the venue's announcement; it is never withdrawn by what is found.
+    False when one that began at the same moment is known, found or declared: that stays as it is."""
     evidence = {
         "symbols": list(outage.symbols),
         "of_symbols": outage.of_symbols,
@@ -60,8 +61,7 @@ def declare_outage(cursor: Cursor, venue: str, outage: Outage, declared_by: str,
     }
     cursor.execute(
         "INSERT INTO venue_outages (venue, outage_start, outage_end, symbols, evidence, detected_at)"
-        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (venue, outage_start) DO UPDATE SET outage_end = excluded.outage_end,"
-        " symbols = excluded.symbols, evidence = excluded.evidence, detected_at = excluded.detected_at",
+        " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (venue, outage_start) DO NOTHING",
         (
             venue,
             to_datetime(outage.start_ms),
@@ -71,6 +71,7 @@ def declare_outage(cursor: Cursor, venue: str, outage: Outage, declared_by: str,
             to_datetime(detected_at_ms),
         ),
     )
+    return cursor.rowcount == 1
 
 
 def withdraw_outage(cursor: Cursor, venue: str, start_ms: int) -> int:

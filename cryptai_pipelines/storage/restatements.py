@@ -125,14 +125,15 @@ def count_signals(cursor: Cursor, series: Series, strategy: str, within: Interva
     return cursor.fetchone()[0]  # type: ignore[index]
 
 
-def backtests_over(cursor: Cursor, series: Series, within: Interval) -> list[dict[str, Any]]:
+def backtests_over(cursor: Cursor, series: Series, within: Interval, known_at_ms: int) -> list[dict[str, Any]]:
     """The results that simulated bars in `within` or after it began: `id`, `strategy`, `kind`, and `trades`: how many were
-    entered at or after its start. A result on bars as known at a moment depends on nothing that came later."""
+    entered at or after its start. A result on bars as known at a moment depends on nothing that became known
+    (`known_at_ms`) later."""
     cursor.execute(
         "SELECT r.id, r.strategy, r.config ->> 'kind', (SELECT count(*) FROM backtest_trades AS t WHERE t.backtest_id = r.id"
         " AND t.entry_ts >= %s) FROM backtest_results AS r WHERE r.symbol = %s AND r.timeframe = %s AND r.last_ts >= %s"
-        " AND r.first_ts < %s AND r.config ->> 'known_at' IS NULL ORDER BY r.id",
-        (to_datetime(within.start_ms), *_keys(series), *(to_datetime(ts) for ts in within)),
+        " AND r.first_ts < %s AND coalesce((r.config ->> 'known_at')::bigint >= %s, true) ORDER BY r.id",
+        (to_datetime(within.start_ms), *_keys(series), *(to_datetime(ts) for ts in within), known_at_ms),
     )
     return [dict(zip(("id", "strategy", "kind", "trades"), row, strict=True)) for row in cursor.fetchall()]
 

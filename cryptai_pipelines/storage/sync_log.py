@@ -25,6 +25,8 @@ def plan_syncs(db: Database, source: str, series: Sequence[Series], run_id: str,
     `lease_s`."""
     if not series:
         return
+    # What runs have left that were killed; without the daemon nobody else looks.
+    close_expired(db)
     db.rows(
         "INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, run_id)"
         " SELECT %s, symbol, timeframe, 'PENDING', clock_timestamp(), clock_timestamp() + %s * interval '1 second', %s"
@@ -45,8 +47,9 @@ def start_sync(db: Database, lease: SeriesLease, run_id: str | None = None, sour
         "WITH asked AS (SELECT %s AS source, %s AS symbol, %s AS timeframe, %s::text AS run_id, %s::bigint AS token,"
         " clock_timestamp() AS now, clock_timestamp() + %s * interval '1 second' AS until), begun AS ("
         " UPDATE data_sync_log AS l SET status = 'RUNNING', started_at = asked.now, lease_until = asked.until,"
-        " token = asked.token FROM asked WHERE l.status = 'PENDING' AND (l.source, l.symbol, l.timeframe, l.run_id)"
-        " = (asked.source, asked.symbol, asked.timeframe, asked.run_id) RETURNING l.id), added AS ("
+        " token = asked.token FROM asked WHERE l.id = (SELECT min(p.id) FROM data_sync_log AS p, asked AS a"
+        " WHERE p.status = 'PENDING' AND (p.source, p.symbol, p.timeframe, p.run_id)"
+        " = (a.source, a.symbol, a.timeframe, a.run_id)) AND l.status = 'PENDING' RETURNING l.id), added AS ("
         " INSERT INTO data_sync_log (source, symbol, timeframe, status, started_at, lease_until, token, run_id)"
         " SELECT source, symbol, timeframe, 'RUNNING', now, until, token, run_id FROM asked"
         " WHERE NOT EXISTS (SELECT FROM begun) RETURNING id) SELECT id FROM begun UNION ALL SELECT id FROM added",
@@ -123,7 +126,8 @@ _COLUMNS = (
 def read_syncs(db: Database, series: Series, limit: int = 20) -> list[dict[str, Any]]:
     """The latest syncs of a series from any source, newest first, one mapping per row."""
     rows = db.rows(
-        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE symbol = %s AND timeframe = %s ORDER BY id DESC LIMIT %s",
+        f"SELECT {', '.join(_COLUMNS)} FROM data_sync_log WHERE symbol = %s AND timeframe = %s"
+        " ORDER BY started_at DESC, id DESC LIMIT %s",
         (series.symbol, series.timeframe.code, limit),
     )
     return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

@@ -76,3 +76,10 @@ def test_a_simulated_market_is_labelled_and_is_not_imported(database: Database, 
     assert pd.read_csv(to)["simulated"].all()
     refused = invoke("import", str(to), "--symbol", "ETH-USDT", "-t", "1h", CRYPTAI_DATABASE_URL=database.url)
     assert refused.code == 2 and "made_up.csv holds simulated bars" in refused.err
+
+
+def test_a_backtest_is_not_as_of_a_moment_of_which_not_all_is_known(filled: Database, invoke: Invoke) -> None:
+    ended = invoke("backtest", "BTC-USDT", "--as-of", "2999-01-01", CRYPTAI_DATABASE_URL=filled.url)
+    assert ended.code == 2 and "--as-of '2999-01-01' is in the future; accepted: a moment of which all is known" in ended.err
+    ended = invoke("backtest", "BTC-USDT", "--as-of", "2020-01-01", CRYPTAI_DATABASE_URL=filled.url)
+    assert ended.code == 1 and "no bar of BTC-USDT 1h was known at 2020-01-01T00:00:00Z" in ended.err

@@ -81,7 +81,7 @@ def test_what_is_odd_about_the_rows_as_they_came_is_told(
     expected = [
         _finding("unsorted", "warning", ts[20], 1, "1 rows open before the row they follow, by up to 1 bar lengths"),
         _finding("duplicate_run", "warning", ts[50], 2, "2 rows in a row have the open time of the row before"),
-        _finding("mixed_time_unit", "error", ts[200], 10, "10 open times in a row are not in milliseconds"),
+        _finding("mixed_time_unit", "error", ts[200], 10, "10 open times in a row are not in milliseconds, or lie before 2009"),
         _finding(
             "shifted_grid", "warning", ts[100] + pd.Timedelta(seconds=1694), 43, "43 rows in a row open 1694 s behind the grid"
         ),

@@ -126,9 +126,15 @@ def test_only_a_past_outage_is_declared_and_only_a_declared_one_withdrawn(invoke
         ("declare", "2021-01-02", "2021-01-01", "--source", "x"): "END '2021-01-01' is not after START '2021-01-02'",
         ("declare", "2021-01-02", "2999-01-01", "--source", "x"): "END '2999-01-01' is in the future",
         ("declare", "2021-01-02", "2021-01-03", "--source", " "): "--source is empty",
+        ("declare", found["start"], "2021-01-03", "--source", "x"): "is known; accepted: another START",
+        ("--exchange", "kraken", "withdraw", "2021-01-02"): "--exchange stands before withdraw; accepted: behind it",
+        ("--json", "declare", "2021-01-02", "2021-01-03", "--source", "x"): "--json stands before declare",
+        ("--exchange", "mtgox"): "exchange 'mtgox' is not known",
         ("declare", "yesterday", "2021-01-03", "--source", "x"): "START 'yesterday' is not an ISO 8601",
     }
     for arguments, words in refused.items():
         ended = invoke("outages", *arguments, CRYPTAI_DATABASE_URL=filled_store)
         assert ended.code == 2 and words in ended.err, ended.err
     assert invoke("outages", "--json", CRYPTAI_DATABASE_URL=filled_store).object["outages"] == [found]
+    udf = invoke("outages", "--exchange", "udf:desk", "--json", CRYPTAI_DATABASE_URL=filled_store).object
+    assert udf == {"venue": "udf:desk", "outages": []}

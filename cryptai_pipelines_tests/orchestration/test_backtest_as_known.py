@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,18 @@ import pandas as pd
 import pytest
 
 from cryptai_pipelines.indicators import chunks
+from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.orchestration.chain import known_then, staleness, steps
+from cryptai_pipelines.orchestration.chain import known_then, staleness, steps, technical_indicators
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.outcome import ignore_progress
 from cryptai_pipelines.orchestration.chain.restatement import read_ledger
 from cryptai_pipelines.orchestration.trial import run_trial
 from cryptai_pipelines.storage import backtests, derived
 from cryptai_pipelines.storage.database import Database
-from cryptai_pipelines.strategy import higher_timeframe
+from cryptai_pipelines.strategy import higher_timeframe, trend_rsi_macd
 from cryptai_pipelines.strategy.signals import find_strategy
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.test_chain_properties import (
@@ -101,10 +103,43 @@ def test_its_signals_are_those_that_are_stored(blocks: None, database: Database,
         bring_up_to_date(database, url, tmp_path)
     chosen = settings_for("http://127.0.0.1:1", tmp_path)
     trial = steps.scheduled_trial(chosen)
-    computed = pd.concat([signals for _, signals in known_then.signals_known_then(database, SERIES, trial, now_ms())])
+    computed = pd.concat(
+        [signals for _, signals in known_then.signals_known_then(database, SERIES, trial, now_ms(), clock.at_ms)]
+    )
     keys = {"strategy": trial.strategy.name, "symbol": SERIES.symbol, "timeframe": SERIES.timeframe.code}
     stored = derived.read(database, "signals", keys, START, clock.at_ms, columns=tuple(computed.columns))
     assert len(stored) == BARS - 10 and stored["entry"].sum() > 5
+    pd.testing.assert_frame_equal(computed, stored, check_dtype=False, check_exact=True, check_names=False)
+
+
+def test_a_block_is_made_of_no_more_than_it_looks_back_upon(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With warm-ups far shorter than a series, what is kept of the blocks before is exactly enough."""
+    for module in (chunks, staleness, higher_timeframe):
+        monkeypatch.setattr(module, "CHUNK_BARS", 16)
+    short = tuple(replace(spec, warmup=50) for spec in DEFAULT_SET)
+    for module in (known_then, steps):
+        monkeypatch.setattr(module, "DEFAULT_SET", short)
+    monkeypatch.setattr(technical_indicators, "FILLED_WINDOW", 50)
+    monkeypatch.setattr(higher_timeframe, "_HIGHER_WARMUP", 15)
+    monkeypatch.setattr(trend_rsi_macd, "LONGEST_LOOK_BACK", 60)
+    clock = FixedClock(START + BARS * HOUR + 60_000)
+    with venue_with(walk_bars(6, set(range(500, 510))), tmp_path / "first", clock) as url:
+        bring_up_to_date(database, url, tmp_path)
+    trial = steps.scheduled_trial(settings_for("http://127.0.0.1:1", tmp_path))
+    kept: list[int] = []
+    computing = known_then.compute
+
+    def compute(bars: pd.DataFrame, *others: object) -> pd.DataFrame:
+        kept.append(len(bars))
+        return computing(bars, *others)
+
+    monkeypatch.setattr(known_then, "compute", compute)
+    computed = pd.concat([part for _, part in known_then.signals_known_then(database, SERIES, trial, now_ms(), clock.at_ms)])
+    keys = {"strategy": trial.strategy.name, "symbol": SERIES.symbol, "timeframe": SERIES.timeframe.code}
+    stored = derived.read(database, "signals", keys, START, clock.at_ms, columns=tuple(computed.columns))
+    assert max(kept) <= 128 + 60 and stored["target_price"].notna().any()
     pd.testing.assert_frame_equal(computed, stored, check_dtype=False, check_exact=True, check_names=False)
 
 
@@ -115,9 +150,18 @@ def test_each_moment_is_a_trial_of_its_own_and_its_report_says_so(database: Data
     moment = now_ms()
     results = [backtest(database, tmp_path, known) for known in (None, moment, moment + 1, moment)]
     assert len({one["backtest_id"] for one in results}) == 3
+    [later] = [backtest(database, tmp_path, now_ms() + 600_000)["backtest_id"]]
     assert results[1]["config"]["known_at"] == moment and "known_at" not in results[0]["config"]
     assert "bars as known at" in Path(results[1]["report"]).read_text()
     assert "bars as known at" not in Path(results[0]["report"]).read_text()
+
+    restated = walk_bars(5, set())
+    restated.loc[400, "close"] = ((restated.loc[400, "low"] + restated.loc[400, "high"]) / 2).round(2)
+    with venue_with(restated, tmp_path / "second", FixedClock(START + BARS * HOUR + 60_000)) as url:
+        bring_up_to_date(database, url, tmp_path, Interval(START, START + BARS * HOUR))
+    [entry] = read_ledger(database)
+    touched = {one["id"] for one in entry["touched"]["backtest_results"] if one["kind"] == "trial"}
+    assert touched == {results[0]["backtest_id"], later}, "whatever could still be told something"
 
     with pytest.raises(CryptaiError, match="no bar of BTC-USDT 1h was known at"):
         backtest(database, tmp_path, before)

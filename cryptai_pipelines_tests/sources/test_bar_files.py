@@ -685,7 +685,26 @@ def test_bars_of_another_length_than_was_said_are_refused(tmp_path: Path, own: T
     with pytest.raises(BadInput) as refused:
         _read(path, f"BTC-USDT|{said.code}")
     line = f"mine.csv holds bars of {own.code}, and --timeframe says {said.code}; accepted: --timeframe {own.code}"
-    assert str(refused.value) == line
+    single = f", or --sparse if they are single bars of {said.code}" if own.ms > said.ms else ""
+    assert str(refused.value) == line + single
+
+
+def test_single_bars_that_lie_regularly_apart_are_imported_when_they_are_said_to_be(tmp_path: Path) -> None:
+    """As those that fill the hole of a daily maintenance."""
+    path = _write_opens(tmp_path / "patch.csv", parse_time("2021-01-01T03:00") + Timeframe.D1.ms * np.arange(30))
+    with pytest.raises(BadInput, match="holds bars of 1d.* or --sparse if they are single bars of 1h"):
+        _read(path)
+    assert _read(path, sparse=True)[0].bars == 30
+    with pytest.raises(BadInput, match="holds bars of 1d, and --timeframe says 1w; accepted: --timeframe 1d$"):
+        _read(path, "BTC-USDT|1w", sparse=True)
+
+
+@pytest.mark.parametrize(("every", "days"), [("MS", 28), ("QS", 90)])
+@pytest.mark.parametrize("said", ["1h", "1d"])
+def test_months_and_quarters_are_no_days(tmp_path: Path, every: str, days: int, said: str) -> None:
+    opens = pd.date_range("2018-01-01", "2023-01-01", freq=every, tz="UTC").as_unit("ms").asi8
+    with pytest.raises(BadInput, match=f"holds bars of {days} days, and --timeframe says {said}; accepted: a file of bars of"):
+        _read(_write_opens(tmp_path / "months.csv", opens), f"BTC-USDT|{said}")
 
 
 @pytest.mark.parametrize(
@@ -705,11 +724,16 @@ def test_a_length_that_no_timeframe_has_is_named(tmp_path: Path, minutes: float,
         _read(path, f"BTC-USDT|{said}")
 
 
-def test_a_long_file_whose_clock_changes_is_still_told(tmp_path: Path) -> None:
-    """Days of New York: two of a year's steps are not 24 hours."""
-    days = pd.date_range("2020-01-01", "2023-01-01", tz="America/New_York").as_unit("ms").asi8
-    with pytest.raises(BadInput, match="holds bars of 1d, and --timeframe says 1h"):
-        _read(_write_opens(tmp_path / "days.csv", days))
+@pytest.mark.parametrize(
+    ("until", "every", "own"), [("2023-01-01", "D", "1d"), ("2020-04-01", "D", "1d"), ("2021-03-01", "W", "1w")]
+)
+@pytest.mark.parametrize("said", ["1h", "4h", "1d"])
+def test_a_file_whose_clock_changes_is_still_told(tmp_path: Path, until: str, every: str, own: str, said: str) -> None:
+    """Days and weeks of New York: two of a year's steps are an hour longer or shorter."""
+    opens = pd.date_range("2020-01-01", until, freq=every, tz="America/New_York").as_unit("ms").asi8
+    if own != said:
+        with pytest.raises(BadInput, match=f"holds bars of {own}, and --timeframe says {said}"):
+            _read(_write_opens(tmp_path / "days.csv", opens), f"BTC-USDT|{said}")
 
 
 @pytest.mark.parametrize("share", [0.9, 0.5, 0.2, 0.05, 0.01])

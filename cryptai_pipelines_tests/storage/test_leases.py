@@ -12,8 +12,9 @@ from dataclasses import replace
 
 import pytest
 
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage import leases, market_data, sync_log
+from cryptai_pipelines.storage import coverage, health, leases, market_data, sync_log
 from cryptai_pipelines.storage.database import Database, DatabaseUnavailable, connect
 from cryptai_pipelines.storage.leases import LeaseLost, SeriesBusy, check_lease, take_series
 from cryptai_pipelines_tests.conftest import REPOSITORY
@@ -236,11 +237,39 @@ def test_a_planned_sync_is_pending_until_its_run_begins_it(database_per_module: 
     assert _statuses(database_per_module, waiting) == []
 
 
+def test_of_what_was_planned_twice_one_row_is_begun_and_newest_comes_first(database_per_module: Database) -> None:
+    """As by a run that took the name of one that was killed."""
+    series = fresh_series()
+    for _ in range(2):
+        sync_log.plan_syncs(database_per_module, "binance", [series], "twice", 60)
+    with take_series(database_per_module, "binance", series, "twice", 60) as lease:
+        first = sync_log.start_sync(database_per_module, lease, "twice")
+        assert sorted(status for status, _ in _statuses(database_per_module, series)) == ["PENDING", "RUNNING"]
+        assert sync_log.read_syncs(database_per_module, series)[0]["id"] == first
+        assert sync_log.start_sync(database_per_module, lease, "twice") != first
+    assert sync_log.forget_planned(database_per_module, "twice") == 0
+
+
+def test_whoever_plans_next_removes_what_a_killed_run_left(database_per_module: Database) -> None:
+    left, other = fresh_series(), fresh_series()
+    sync_log.plan_syncs(database_per_module, "binance", [left], "killed", 0.0)
+    sync_log.plan_syncs(database_per_module, "binance", [other], "next", 60)
+    assert _statuses(database_per_module, left) == []
+    assert health.lacking_series(database_per_module, "binance", [other]) == [other], "it has no coverage"
+    with take_series(database_per_module, "binance", other, "before", 60) as lease:
+        sync = sync_log.start_sync(database_per_module, lease, "before")
+        with database_per_module.transaction() as cursor:
+            sync_log.finish_sync(cursor, sync, "COMPLETED", {})
+            coverage.extend_coverage(cursor, "binance", other, Interval(0, other.timeframe.ms))
+    sync_log.plan_syncs(database_per_module, "binance", [other], "next again", 60)
+    assert health.lacking_series(database_per_module, "binance", [other]) == [], "what waits is not what failed"
+
+
 def test_what_a_dead_run_has_planned_is_forgotten(database_per_module: Database) -> None:
     held, waiting, of_the_dead = fresh_series(), fresh_series(), fresh_series()
-    sync_log.plan_syncs(database_per_module, "binance", [waiting], "alive", 0.0)
-    sync_log.plan_syncs(database_per_module, "binance", [of_the_dead], "dead", 0.0)
     with take_series(database_per_module, "binance", held, "alive", 60):
+        sync_log.plan_syncs(database_per_module, "binance", [of_the_dead], "dead", 0.0)
+        sync_log.plan_syncs(database_per_module, "binance", [waiting], "alive", 0.0)
         sync_log.close_expired(database_per_module)
         assert _statuses(database_per_module, waiting) == [("PENDING", None)]
         assert _statuses(database_per_module, of_the_dead) == []

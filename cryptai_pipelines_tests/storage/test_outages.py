@@ -53,6 +53,21 @@ def test_a_declared_outage_is_not_what_is_found(database: Database) -> None:
     assert outages.read_outages(database, "binance") == [FIRST, SECOND]
 
 
+def test_a_declaration_takes_nothing_from_what_is_known(database: Database) -> None:
+    replace(database, [FIRST])
+    with database.transaction() as cursor:
+        assert not outages.declare_outage(
+            cursor, "binance", Outage(FIRST.start_ms, FIRST.end_ms + 1, (), 0, ()), "a person", START
+        )
+        assert outages.withdraw_outage(cursor, "binance", FIRST.start_ms) == 0
+        assert outages.declare_outage(cursor, "binance", SECOND, "a person", START)
+        assert not outages.declare_outage(cursor, "binance", SECOND, "another person", START)
+    known = outages.read_known_outages(database, "binance")
+    assert [(one.outage, one.declared_by) for one in known] == [(FIRST, None), (SECOND, "a person")]
+    with database.transaction() as cursor:
+        assert outages.withdraw_outage(cursor, "binance", SECOND.start_ms) == 1
+
+
 def test_details_stay_while_as_many_bars_are_missing(database: Database) -> None:
     series, within = fresh_series(), Interval(START, START + 100 * HOUR)
     month, gap = Interval(START, START + 50 * HOUR), Interval(START + HOUR, START + 3 * HOUR)

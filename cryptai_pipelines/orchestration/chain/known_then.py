@@ -10,6 +10,7 @@ import pandas as pd
 from cryptai_pipelines.indicators.chunks import compute
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.bar_history import read_bars
@@ -18,14 +19,15 @@ from cryptai_pipelines.storage.database import Database
 
 
 def signals_known_then(
-    database: Database, series: Series, trial: Trial, known_at_ms: int
+    database: Database, series: Series, trial: Trial, known_at_ms: int, until_ms: int
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Bars and their signals in blocks of the series, ascending: the frames of `bar_history.read_bars` as of `known_at_ms`, and
-    of the trial's strategy one row for each bar. They equal what the chain would have stored then, to the last bit."""
+    """Bars before `until_ms` and their signals in blocks of the series, ascending: the frames of `bar_history.read_bars` as of
+    `known_at_ms`, and of the trial's strategy one row for each bar. They equal what the chain would have stored then, to the
+    last bit."""
     strategy, timeframe = trial.strategy, series.timeframe
     before, behind = look_back(DEFAULT_SET), strategy.warmup_bars(timeframe)
     bars, indicators = pd.DataFrame(), pd.DataFrame()
-    for block in read_bars(database, series, None, known_at_ms):
+    for block in read_bars(database, series, Interval(0, until_ms), known_at_ms):
         if block.empty:
             continue
         start_ms = int(index_ms(block.index)[0])

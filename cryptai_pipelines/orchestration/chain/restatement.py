@@ -47,7 +47,7 @@ def record_restatements(
     found = _entries(opens, series, (min(ids), max(ids)))
     for restated in found:
         inside = opens[(opens >= restated.first_ts) & (opens <= restated.last_ts)]
-        touched = _touched(cursor, source, series, restated, inside)
+        touched = _touched(cursor, source, series, restated, inside, int(np.min(known_at_ms)))
         restatements.add(cursor, source, series, restated, int(np.max(known_at_ms)), sync_id, touched)
     return len(found)
 
@@ -60,7 +60,9 @@ def _entries(opens: np.ndarray, series: Series, fetch_ids: tuple[int, int]) -> l
     return [RestatedBars(start, end - length, (end - start) // length, fetch_ids) for start, end in found]
 
 
-def _touched(cursor: Cursor, source: str, series: Series, restated: RestatedBars, opens: np.ndarray) -> dict[str, Any]:
+def _touched(
+    cursor: Cursor, source: str, series: Series, restated: RestatedBars, opens: np.ndarray, known_at_ms: int
+) -> dict[str, Any]:
     """What is stored now and depends on the bars. Nothing does while a more believed source has all of them."""
     held, superseded = restatements.standing(cursor, source, series, opens.tolist())
     touched: dict[str, Any] = {
@@ -81,7 +83,8 @@ def _touched(cursor: Cursor, source: str, series: Series, restated: RestatedBars
         within = _seen(cursor, series, seen, strategy.warmup_bars(series.timeframe), end)
         told = _rows(restatements.count_signals(cursor, series, name, within), within)
         touched[signals.ASSET].append({"strategy": name, **told})
-    touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, Interval(change.start_ms, end))
+    over = Interval(change.start_ms, end)
+    touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, over, known_at_ms)
     return touched
 
 

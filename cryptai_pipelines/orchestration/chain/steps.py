@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,10 +26,12 @@ from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import series_sources, sync_log
-from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.database import Database, DatabaseUnavailable
 from cryptai_pipelines.storage.leases import SeriesLease, take_series
 from cryptai_pipelines.strategy.parameters import StrategyParameters
 from cryptai_pipelines.strategy.signals import STRATEGY, find_strategy
+
+logger = logging.getLogger(__name__)
 
 
 def data_steps(
@@ -125,13 +128,17 @@ def holding(database: Database, source: str, settings: Settings, run_id: str) ->
 
 @contextmanager
 def planned(database: Database, source: str, series: Sequence[Series], settings: Settings, run_id: str) -> Iterator[None]:
-    """While the block walks `series`, those that it has not come to are PENDING in the sync log of `source`. Not for a tick,
-    which finds out only on its way which series are due."""
+    """While the block walks `series`, those that it has not come to are PENDING in the sync log of `source`. Not for a
+    tick that asks for what is due: it finds out only on its way which series that are."""
     sync_log.plan_syncs(database, source, series, run_id, settings.lease_seconds)
     try:
         yield
     finally:
-        sync_log.forget_planned(database, run_id)
+        try:
+            sync_log.forget_planned(database, run_id)
+        except DatabaseUnavailable as error:
+            # What became of the series has been told, or is being raised; whoever looks at the log next removes the rows.
+            logger.warning("what %s had planned is still called PENDING: %s", run_id, error)
 
 
 def asked_once(source: BarSource) -> Callable[[], VenueNow]:

@@ -91,7 +91,7 @@ def read_known_then(database: Database, lease: SeriesLease, trial: Trial, known_
     filled: list[int] = []
 
     def read_blocks() -> Iterator[tuple[int, BarArrays]]:
-        for bars, signals in signals_known_then(database, series, trial, known_at_ms):
+        for bars, signals in signals_known_then(database, series, trial, known_at_ms, span.end_ms):
             opens = index_ms(bars.index)
             inside = (opens >= span.start_ms) & (opens < span.end_ms)
             if inside.any():
