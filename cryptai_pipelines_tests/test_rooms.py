@@ -6,16 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from importlinter.cli import lint_imports
-
 REPOSITORY = Path(__file__).resolve().parent.parent
 HEAVY = ("ccxt", "mlflow", "sklearn", "numba", "plotly", "matplotlib", "talib", "pandera")
 
 
-def test_rooms_import_only_what_the_architecture_allows(monkeypatch, capsys):
-    monkeypatch.chdir(REPOSITORY)
-    code = lint_imports(config_filename="pyproject.toml", no_cache=True)
-    assert code == 0, capsys.readouterr().out
+def test_rooms_import_only_what_the_architecture_allows():
+    """In a process of its own, because the linter switches off every logger that it finds."""
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports('pyproject.toml', no_cache=True))"
+    linted = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
+    assert linted.returncode == 0 and "kept" in linted.stdout.lower(), linted.stdout + linted.stderr
 
 
 def test_loading_the_definitions_stays_cheap():
