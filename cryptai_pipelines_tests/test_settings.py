@@ -148,6 +148,3 @@ def test_a_real_secondary_is_not_asked_beside_a_replayed_venue(monkeypatch, exch
         parse_secondaries(load_settings())
     monkeypatch.setenv("CRYPTAI_SECONDARY", " CoinBase : usd")
     assert parse_secondaries(load_settings()) == [("coinbase", "USD")]
-    monkeypatch.setenv("CRYPTAI_SECONDARY", "mtgox")
-    with pytest.raises(BadInput, match="CRYPTAI_SECONDARY: exchange 'mtgox' is not known"):
-        parse_secondaries(load_settings())

@@ -13,7 +13,6 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.holes import Door, OpenDoors
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, refuse_other_kind
 from cryptai_pipelines.settings import Settings
-from cryptai_pipelines.sources.catalog import known_venue
 from cryptai_pipelines.sources.source import BarSource
 
 
@@ -31,10 +30,7 @@ def parse_secondaries(settings: Settings) -> list[Secondary]:
         exchange, separator, quote = (part.strip() for part in text.partition(":"))
         if not exchange or (separator and not quote.isalnum()):
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}; accepted: an exchange, or exchange:QUOTE such as kraken:USD")
-        try:
-            name = known_venue(exchange).name
-        except BadInput as error:
-            raise BadInput(f"CRYPTAI_SECONDARY: {error}") from None
+        name = exchange.lower()
         if name == settings.exchange:
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}, which is the primary venue; accepted: another one")
         if settings.replacement(name) is None:
