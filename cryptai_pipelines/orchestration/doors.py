@@ -10,8 +10,8 @@ from typing import NamedTuple
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.archive_history import Archive, refuse_other_kind
 from cryptai_pipelines.orchestration.chain.holes import Door, OpenDoors
-from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, refuse_other_kind
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 

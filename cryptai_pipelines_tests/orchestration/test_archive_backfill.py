@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from cryptai_pipelines.market.bars import WIRE_DTYPES
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.orchestration.chain import raw_ohlcv
+from cryptai_pipelines.market.page import Page
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.orchestration.chain import archive_history
 from cryptai_pipelines.orchestration.chain.holes import close_holes
 from cryptai_pipelines.orchestration.chain.steps import data_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
 from cryptai_pipelines.orchestration.store import open_archive, open_doors, open_venue
-from cryptai_pipelines.replay.faults import Fault
+from cryptai_pipelines.replay.faults import FAULTS, Fault
 from cryptai_pipelines.replay.recorded import open_recorded
 from cryptai_pipelines.replay.server import running
 from cryptai_pipelines.replay.simulated import open_simulated
@@ -30,7 +36,7 @@ HOLES = {300, 301, 900}
 
 @pytest.fixture(autouse=True)
 def a_short_history_is_worth_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(raw_ohlcv, "_BARS_WORTH_THE_ARCHIVE", 500)
+    monkeypatch.setattr(archive_history, "BARS_WORTH_THE_ARCHIVE", 500)
 
 
 @pytest.fixture
@@ -75,38 +81,70 @@ def test_archive_and_venue_together_give_what_the_venue_alone_gives(
     assert joined.end_ms == coverage.read_coverage(database, "binance", SERIES).covered.start_ms
 
 
-def test_a_file_that_is_not_believed_is_a_gap_that_the_venue_closes(database: Database, recorded, tmp_path: Path) -> None:
+@pytest.mark.parametrize("month", ["2021-01", "2021-02"])
+def test_the_venue_gives_what_a_file_that_is_not_believed_should_have(
+    database: Database, recorded, tmp_path: Path, month: str
+) -> None:
+    """The first month, too: the series begins with a bar that the archive does not give."""
+
     def spoil(path: str, query: str, number: int) -> Fault | None:
-        return Fault(body=b"0" * 64 + b"  x.zip\n") if path.endswith("2021-02.zip.CHECKSUM") else None
+        return Fault(body=b"0" * 64 + b"  x.zip\n") if path.endswith(f"{month}.zip.CHECKSUM") else None
 
     with running(recorded, faults=spoil) as url:
         assert sync(database, url, tmp_path, url).error is None
-        assert [file.path[-11:] for file in read_files(database, SERIES, "quarantined")] == ["2021-02.zip"]
-        assert quality_log.count_missing(database, SERIES)[1] == 28 * 24 + len([h for h in HOLES if h < 31 * 24])
+    assert [file.path[-11:] for file in read_files(database, SERIES, "quarantined")] == [f"{month}.zip"]
+    assert quality_log.count_missing(database, SERIES)[1] == len(HOLES)
+    assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
+    of_the_month = "SELECT DISTINCT origin FROM market_data WHERE date_trunc('month', ts) = %s"
+    assert database.rows(of_the_month, (f"{month}-01T00:00Z",)) == [("rest",)]
+
+
+def test_holes_that_the_venue_cannot_be_asked_for_now_are_gaps(database: Database, recorded, tmp_path: Path) -> None:
+    """They are closed when all sources are asked; the bars after them are not kept waiting."""
+    january = 31 * 24
+    refused = {str(START + HOUR * january)}
+
+    def spoil(path: str, query: str, number: int) -> Fault | None:
+        if path.endswith("2021-02.zip.CHECKSUM"):
+            return Fault(body=b"0" * 64 + b"  x.zip\n")
+        return FAULTS["restricted_location"] if any(f"startTime={start}" in query for start in refused) else None
+
+    with running(recorded, faults=spoil) as url:
+        assert sync(database, url, tmp_path, url).error is None
+        assert quality_log.count_missing(database, SERIES)[1] == 28 * 24 + len([h for h in HOLES if h < january])
+        statuses = database.rows("SELECT status, count(*) FROM data_sync_log WHERE source = 'binance' GROUP BY 1 ORDER BY 1")
+        assert statuses == [("COMPLETED", 1), ("PARTIAL", 1)]
+        refused.clear()
         settings = settings_for(url, tmp_path, archive_url=url)
         doors = open_doors(settings, database, open_venue(settings), FixedClock(NOW))(SERIES)
         with holding(database, "binance", settings, "test")(SERIES) as lease:
             closed = close_holes(database, lease, doors, "none", NOW, run_id="test")
-    assert closed.closed_by == {"binance": 28 * 24 - len([h for h in HOLES if h >= 31 * 24])}
-    assert quality_log.count_missing(database, SERIES)[1] == len(HOLES)
+    assert closed.closed_by == {"binance": 28 * 24 - len([h for h in HOLES if h >= january])}
     assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
 
 
-def test_a_first_file_that_is_not_believed_is_a_gap_like_any_other(database: Database, recorded, tmp_path: Path) -> None:
-    """The venue lists the symbol from a bar on that the archive does not give: the series begins with that bar all the same."""
+@given(given_opens=st.sets(st.integers(0, 60)), cuts=st.sets(st.integers(1, 60), max_size=5), shift=st.integers(0, HOUR - 1))
+def test_the_holes_of_pages_are_what_a_count_says(given_opens: set[int], cuts: set[int], shift: int) -> None:
+    """Whatever way the bars are cut into pages, of which some may be left out where no bar is."""
+    edges = [0, *sorted(cuts), 61]
+    pages = []
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        opens = [START + HOUR * hour + shift for hour in sorted(given_opens) if start <= hour < end]
+        if opens or start % 2:
+            pages.append(page_of(opens, Interval(START + HOUR * start, START + HOUR * end)))
+    holes: list[Interval] = []
+    assert list(archive_history.noting_holes(pages, Timeframe.H1, START, holes)) == pages
+    settled = (pages[-1].asked.end_ms - START) // HOUR if pages else 0
+    missing = {hour for hour in range(settled) if hour not in given_opens}
+    found = [hour for start, end in holes for hour in range((start - START) // HOUR, (end - START) // HOUR)]
+    assert found == sorted(missing)
+    assert all(one.end_ms < other.start_ms for one, other in zip(holes[:-1], holes[1:], strict=True))
 
-    def spoil(path: str, query: str, number: int) -> Fault | None:
-        return Fault(body=b"0" * 64 + b"  x.zip\n") if path.endswith("2021-01.zip.CHECKSUM") else None
 
-    with running(recorded, faults=spoil) as url:
-        assert sync(database, url, tmp_path, url).error is None
-        january = 31 * 24
-        assert quality_log.count_missing(database, SERIES)[1] == january + len([h for h in HOLES if h >= january])
-        settings = settings_for(url, tmp_path, archive_url=url)
-        doors = open_doors(settings, database, open_venue(settings), FixedClock(NOW))(SERIES)
-        with holding(database, "binance", settings, "test")(SERIES) as lease:
-            close_holes(database, lease, doors, "none", NOW, run_id="test")
-    assert len(market_data.read(database, SERIES)) == BARS - len(HOLES)
+def page_of(opens: list[int], asked: Interval) -> Page:
+    values = {"ts": opens, "close_ts": [ts + HOUR - 1 for ts in opens]}
+    rows = {name: np.array(values.get(name, [1] * len(opens)), dtype) for name, dtype in WIRE_DTYPES.items()}
+    return Page(rows, asked, "test://page", "0" * 64, asked.end_ms)
 
 
 def test_a_window_before_what_the_archive_gave_is_read_too(database: Database, recorded, tmp_path: Path) -> None:

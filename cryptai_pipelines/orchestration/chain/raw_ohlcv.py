@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
 
 from cryptai_pipelines.market.bars import row_count
 from cryptai_pipelines.market.clock import closed_until, format_time
@@ -16,7 +15,7 @@ from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.orchestration.chain.archive_history import Archive, from_archive_on, read_archive
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.prefetch import fetched_together, prefetched
 from cryptai_pipelines.orchestration.chain.receive import (
@@ -24,12 +23,10 @@ from cryptai_pipelines.orchestration.chain.receive import (
     RAW,
     Received,
     failed_status,
-    receive_pages,
     register,
     store_pages,
     stored_rows,
 )
-from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import coverage, series_sources, state, symbols, sync_log
 from cryptai_pipelines.storage.database import Database
@@ -44,22 +41,6 @@ _PAGES_AHEAD = PAGES_PER_COMMIT
 _BARS_WORTH_A_THREAD = 1_000
 # What one of several threads fetches at a time; a history of twice as much is worth having them.
 _BARS_TOGETHER = 10_000
-# Below that the venue itself answers sooner than its archive's files are unpacked.
-_BARS_WORTH_THE_ARCHIVE = 20_000
-
-
-class Archive(Protocol):
-    """A venue's published files. Pages ascend and may leave out what is not published, or not believed."""
-
-    @property
-    def name(self) -> str:
-        """The source, as stored beside every bar."""
-
-    def is_simulated(self) -> bool:
-        """Whether the archive says of itself that its market is made up."""
-
-    def bars(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Iterator[Page]:
-        """Bars with `start_ms <= ts < end_ms`."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +103,8 @@ def bring_up_to_date(
         part = to_fetch(covered, until, series, policy, window)
         if archive is not None and covered is None:
             if window is None:
-                part = _from_archive_on(database, archive.name, series, part)
-            part = _read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
+                part = from_archive_on(database, archive.name, series, part)
+            part = read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
         _fetch(database, source, lease, sync_id, part, policy.threads, received, on_progress)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
@@ -167,79 +148,6 @@ def _refuse_mixing(database: Database, venue: str, series: Series, now: VenueNow
             f"{venue} serves a {kinds[now.simulated]} market now and this store holds a {kinds[listed]} one; "
             "accepted: another CRYPTAI_HOME or CRYPTAI_DATABASE_URL for it"
         )
-
-
-def _read_archive(
-    database: Database,
-    source: BarSource,
-    archive: Archive,
-    lease: SeriesLease,
-    part: Interval,
-    run_id: str,
-    on_progress: OnProgress,
-    simulated: bool,
-) -> Interval:
-    """Read `archive` as far as it reaches into `part`; what is left to ask the venue for. An archive that fails is left where
-    it is: the venue has the bars, too."""
-    series = lease.series
-    first = _first_open(source, series, part)
-    if first is None:
-        return part
-    read = coverage.read_coverage(database, archive.name, series).covered
-    # What was read of another time, before or after, is nothing to go on from.
-    goes_on = read is not None and read.start_ms <= first <= read.end_ms
-    asked = Interval(read.end_ms if goes_on and read is not None else first, part.end_ms)
-    if (asked.end_ms - asked.start_ms) // series.timeframe.ms >= _BARS_WORTH_THE_ARCHIVE:
-        try:
-            refuse_other_kind(archive, simulated)
-            if read is None:
-                _begin_archive(database, lease, archive.name, first)
-            pages = archive.bars(series.symbol, series.timeframe, *asked)
-            receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
-        except SourceError as error:
-            logger.warning("%s: going on without the archive: %s", series, error)
-            if read is not None and not goes_on:
-                return part
-    read = coverage.read_coverage(database, archive.name, series).covered
-    if read is None or not read.start_ms <= first <= read.end_ms:
-        return part
-    return Interval(max(part.start_ms, read.end_ms), part.end_ms)
-
-
-def _from_archive_on(database: Database, archive: str, series: Series, part: Interval) -> Interval:
-    """`part` without what lies before anything that the archive gave: a series that a window began grows at its end only."""
-    read = coverage.read_coverage(database, archive, series).covered
-    return part if read is None else Interval(max(part.start_ms, read.start_ms), part.end_ms)
-
-
-def _begin_archive(database: Database, lease: SeriesLease, source: str, first_ms: int) -> None:
-    """Let what the archive settles begin with the venue's first bar: when its first files are absent or not believed, what they
-    should hold is a gap for others to close, and not the time before the series."""
-    start = lease.series.timeframe.floor(first_ms)
-    with database.transaction() as cursor:
-        check_lease(cursor, lease)
-        register(cursor, lease, source, "archive")
-        coverage.extend_coverage(cursor, source, lease.series, Interval(start, start), start)
-
-
-def refuse_other_kind(archive: Archive, simulated: bool) -> None:
-    """`CryptaiError` when the archive's market is made up and the venue's is not, or the other way round."""
-    if archive.is_simulated() != simulated:
-        kinds = ("real", "simulated")
-        raise CryptaiError(
-            f"{archive.name} holds a {kinds[not simulated]} market and the venue a {kinds[simulated]} one; "
-            "accepted: CRYPTAI_ARCHIVE_URL=off, or the archive of that venue"
-        )
-
-
-def _first_open(source: BarSource, series: Series, within: Interval) -> int | None:
-    """The first bar that the venue itself has in `within`: an archive cannot say where it begins but by what it lacks."""
-    if within.start_ms >= within.end_ms:
-        return None
-    for page in source.bars(series.symbol, series.timeframe, *within):
-        if row_count(page.rows):
-            return int(page.rows["ts"][0])
-    return None
 
 
 def _fetch(

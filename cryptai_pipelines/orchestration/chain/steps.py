@@ -19,9 +19,10 @@ from cryptai_pipelines.orchestration.chain import (
     technical_indicators,
     validated_bars,
 )
+from cryptai_pipelines.orchestration.chain.archive_history import Archive
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
-from cryptai_pipelines.orchestration.chain.raw_ohlcv import Archive, VenueNow
+from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
