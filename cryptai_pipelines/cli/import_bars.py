@@ -45,8 +45,12 @@ def import_bars(
     ] = "UTC",
     time_unit: Annotated[str, typer.Option(metavar="UNIT", help="Of epoch times: s ms us, or auto, row by row.")] = "auto",
     rank: Annotated[
-        Rank, typer.Option(help="Believed before all other sources of the series, the exchange too, or after them.")
-    ] = Rank.LAST,
+        Rank | None,
+        typer.Option(
+            help="Believed before all other sources of the series, the exchange too, or after them; the default leaves a known"
+            " source where it is, and puts a new one last."
+        ),
+    ] = None,
     keep_last: Annotated[bool, typer.Option(help="Keep the last bar of a TradingView export, which is unfinished.")] = False,
     sparse: Annotated[bool, typer.Option("--sparse", help="Single bars that lie as far apart as longer ones.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Say what is recognised; store nothing.")] = False,
@@ -127,17 +131,24 @@ def _findings(found: Mapping[str, RuleFindings]) -> list[dict[str, Any]]:
     ]
 
 
-def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank: Rank) -> dict[str, Any]:
+def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank: Rank | None) -> dict[str, Any]:
     from cryptai_pipelines.cli.progress import shown_progress
     from cryptai_pipelines.cli.results import stored_series
     from cryptai_pipelines.cli.selection import run_name
+    from cryptai_pipelines.market.errors import CryptaiError
     from cryptai_pipelines.orchestration.chain.import_file import import_file
     from cryptai_pipelines.orchestration.chain.steps import holding
     from cryptai_pipelines.orchestration.store import open_store, open_venue
     from cryptai_pipelines.storage.series_sources import read_sources
+    from cryptai_pipelines.storage.symbols import is_simulated
 
     run_id, venue = run_name("import"), open_venue(settings)
     with open_store(settings) as store, shown_progress() as on_progress:
+        if is_simulated(store.database, venue.name, series.symbol):
+            raise CryptaiError(
+                f"{series.symbol} is a simulated market of {venue.name} in this store, {file.findings.file} holds a real one;"
+                " accepted: another CRYPTAI_HOME or CRYPTAI_DATABASE_URL for it"
+            )
         imported = import_file(
             store.database,
             holding(store.database, venue.name, settings, run_id),
@@ -145,7 +156,7 @@ def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank
             source,
             file,
             run_id=run_id,
-            as_primary=rank is Rank.PRIMARY,
+            place=None if rank is None else ("first" if rank is Rank.PRIMARY else "last"),
             behind=(venue.name, venue.origin(series.timeframe)),
             on_progress=on_progress,
         )

@@ -13,6 +13,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.archive_history import Archive, refuse_other_kind
 from cryptai_pipelines.orchestration.chain.holes import Door, OpenDoors
 from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.sources.catalog import VENUES
 from cryptai_pipelines.sources.source import BarSource
 
 
@@ -33,7 +34,7 @@ def parse_secondaries(settings: Settings) -> list[Secondary]:
         name = exchange.lower()
         if name == settings.exchange:
             raise BadInput(f"CRYPTAI_SECONDARY names {text!r}, which is the primary venue; accepted: another one")
-        if settings.replacement(name) is None:
+        if name in VENUES and settings.replacement(name) is None:
             _refuse_real_beside_replaced(settings, text, name)
         found.append(Secondary(name, quote.upper() or None))
     return found

@@ -3,7 +3,8 @@ several sources have is decided in `quality.composition`."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from psycopg2 import sql
 
@@ -11,8 +12,12 @@ from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.merge_rows import lock_key
+from cryptai_pipelines.storage.times import to_datetime
 
 PRIMARY_RANK = 0
+Place = Literal["first", "last"]
+# What the bars are marked with that a series' own exchange gives, directly or made of shorter ones.
+_OF_A_VENUE = ("rest", "resampled", "udf")
 
 
 class SeriesSource(NamedTuple):
@@ -24,16 +29,26 @@ class SeriesSource(NamedTuple):
     origin: str
 
 
-def read_sources(source: Cursor | Database, series: Series) -> list[SeriesSource]:
-    """The sources of a series, the most believed first; empty before anything was received."""
+def read_sources(source: Cursor | Database, series: Series, at_ms: int | None = None) -> list[SeriesSource]:
+    """The sources of a series, the most believed first; empty before anything was received. With `at_ms` in the order of that
+    moment (epoch ms): those that came later stand behind, and before any order was on record it is that of now."""
     statement = "SELECT source, rank, origin FROM series_sources WHERE symbol = %s AND timeframe = %s ORDER BY rank"
-    return [SeriesSource(*row) for row in rows_of(source, statement, _keys(series))]
+    known = [SeriesSource(*row) for row in rows_of(source, statement, _keys(series))]
+    if at_ms is None:
+        return known
+    statement = (
+        "SELECT sources FROM series_source_ranks WHERE symbol = %s AND timeframe = %s AND ranked_at <= %s"
+        " ORDER BY ranked_at DESC LIMIT 1"
+    )
+    rows = rows_of(source, statement, (*_keys(series), to_datetime(at_ms)))
+    then = rows[0][0] if rows else []
+    ordered = sorted(known, key=lambda one: (then.index(one.source) if one.source in then else len(then), one.rank))
+    return [one._replace(rank=rank) for rank, one in enumerate(ordered)]
 
 
-def primary_source(database: Database, series: Series, otherwise: str) -> str:
-    """The source of rank 0; `otherwise` while the series has none."""
-    known = read_sources(database, series)
-    return known[0].source if known and known[0].rank == PRIMARY_RANK else otherwise
+def feeding_venue(known: Sequence[SeriesSource]) -> str | None:
+    """The venue that feeds a series with `known` sources, whether or not a file is believed before it; None when none does."""
+    return next((one.source for one in known if one.origin in _OF_A_VENUE), None)
 
 
 def lease_name(source: Cursor | Database, series: Series, otherwise: str) -> str:
@@ -44,12 +59,12 @@ def lease_name(source: Cursor | Database, series: Series, otherwise: str) -> str
     return rows[0][0] if rows else otherwise
 
 
-def register_source(cursor: Cursor, series: Series, source: str, origin: str, *, as_primary: bool = False) -> SeriesSource:
+def register_source(cursor: Cursor, series: Series, source: str, origin: str, place: Place | None = None) -> SeriesSource:
     """Make sure that `source` is one of the series' sources and return it as it stands.
 
-    A new one comes after those that are known, so that it changes no bar that they have; with `as_primary` it becomes rank 0
-    and the others move back, unless it is rank 0 already. The first source of a series is its primary in any case.
-    `CryptaiError` when `source` is known with another origin: its bars are marked already.
+    Without a `place` it stays where it is; a new one comes after those that are known, so that it changes no bar that they
+    have. `first`: it becomes rank 0 and the others move back; `last`: it moves behind all others. The order is on record with
+    its time. `CryptaiError` when `source` is known with another origin: its bars are marked already.
     """
     # Two who are the first at the same time are so one after the other.
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key("series_sources", *_keys(series)),))
@@ -57,17 +72,18 @@ def register_source(cursor: Cursor, series: Series, source: str, origin: str, *,
     own = next((one for one in known if one.source == source), None)
     if own is not None and own.origin != origin:
         raise CryptaiError(f"{series}: the bars of {source} are marked {own.origin} in this store; {origin} is refused")
+    before, others = [one.source for one in known], [one.source for one in known if one.source != source]
     if own is None:
         rank = known[-1].rank + 1 if known else PRIMARY_RANK
         cursor.execute(
             "INSERT INTO series_sources (symbol, timeframe, source, rank, origin) VALUES (%s, %s, %s, %s, %s)",
             (*_keys(series), source, rank, origin),
         )
-        own = SeriesSource(source, rank, origin)
-    if not as_primary or own.rank == PRIMARY_RANK:
-        return own
-    _reorder(cursor, series, [own.source, *(one.source for one in known if one.source != own.source)])
-    return own._replace(rank=PRIMARY_RANK)
+    order = before if own is not None else [*others, source]
+    order = {"first": [source, *others], "last": [*others, source], None: order}[place]
+    if order != before:
+        _reorder(cursor, series, order)
+    return SeriesSource(source, order.index(source), origin)
 
 
 def _reorder(cursor: Cursor, series: Series, sources: list[str]) -> None:
@@ -79,6 +95,10 @@ def _reorder(cursor: Cursor, series: Series, sources: list[str]) -> None:
             " AS ordered (source, place) WHERE s.symbol = %s AND s.timeframe = %s AND s.source = ordered.source"
         ),
         (sources, *_keys(series)),
+    )
+    cursor.execute(
+        "INSERT INTO series_source_ranks (symbol, timeframe, ranked_at, sources) VALUES (%s, %s, clock_timestamp(), %s)",
+        (*_keys(series), sources),
     )
 
 

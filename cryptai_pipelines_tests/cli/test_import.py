@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from cryptai_pipelines.orchestration.chain.import_file import file_source, impor
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.replay.recorded import open_recorded
 from cryptai_pipelines.replay.server import running
+from cryptai_pipelines.replay.simulated import open_simulated
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources import bar_files
 from cryptai_pipelines.sources.bar_files import BarFile, FileOptions, open_bar_file
@@ -158,12 +160,60 @@ def test_the_rank_decides_whose_bars_stand(csv: Path, bars: pd.DataFrame, invoke
     assert [one["source"] for one in told["sources"]] == ["file:second", "binance", "file:first"]
     assert set(_stored(database)["volume"]) == {5.0}
     assert [one.rank for one in read_sources(database, SERIES)] == [0, 1, 2]
+    # A file that is imported once more stays where it is, and goes behind when that is asked for.
+    for rank, order in (
+        ([], ["file:second", "binance", "file:first"]),
+        (["--rank", "last"], ["binance", "file:first", "file:second"]),
+    ):
+        told = invoke("import", str(csv), *common, "--name", "second", *rank, **store).object
+        assert [one["source"] for one in told["sources"]] == order
+    assert _stored(database).index[_stored(database)["source"] == "file:second"].tolist() == list(range(10, 20))
+
+
+def test_as_of_a_moment_its_order_of_sources_counts(csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str) -> None:
+    common = ("--symbol", "BTC-USDT", "-t", "1h", "--json")
+
+    def known(moment: str) -> list[tuple[float, str]]:
+        rows = invoke("bars", "BTC-USDT@1h", "--as-of", moment, "--json", CRYPTAI_DATABASE_URL=url).object["rows"]
+        return [(row["volume"], row["source"]) for row in rows]
+
+    def imported(name: str, volume: float, *rank: str) -> tuple[str, list[tuple[float, str]]]:
+        bars[["ts", *OHLCV]].assign(volume=volume).to_csv(csv, index=False)
+        assert invoke("import", str(csv), *common, "--name", name, *rank, CRYPTAI_DATABASE_URL=url).code == 0
+        time.sleep(0.002)
+        moment = pd.Timestamp.now(tz="UTC").isoformat()
+        time.sleep(0.002)
+        return moment, known(moment)
+
+    told = [imported("one", 1.0), imported("two", 2.0), imported("two", 2.0, "--rank", "primary")]
+    told += [imported("three", 3.0, "--rank", rank) for rank in ("primary", "last")]
+    told.append(imported("two", 2.0, "--rank", "last"))
+    assert [set(rows) for _, rows in told] == [
+        {(1.0, "file:one")},
+        {(1.0, "file:one")},
+        {(2.0, "file:two")},
+        {(3.0, "file:three")},
+        {(2.0, "file:two")},
+        {(1.0, "file:one")},
+    ]
+    assert all(known(moment) == rows for moment, rows in told)
+
+
+def test_a_file_is_not_mixed_with_a_simulated_market(csv: Path, invoke: Invoke, url: str, database: Database) -> None:
+    with running(open_simulated(7, 1, FixedClock(1_700_000_000_000))) as venue:
+        store = {"CRYPTAI_DATABASE_URL": url, "CRYPTAI_BINANCE_URL": venue}
+        assert invoke("sync", "BTC-USDT", "-t", "1d", **store).code == 0
+        before = database.rows("SELECT count(*) FROM raw_ohlcv")
+        ended = invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", **store)
+    assert ended.code == 1 and "BTC-USDT is a simulated market of binance in this store" in ended.err
+    assert database.rows("SELECT count(*) FROM raw_ohlcv") == before
 
 
 def test_an_imported_history_is_carried_on_by_the_exchange(
     csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
 ) -> None:
-    """Imported first, synced later: the exchange's bars stand where it has any, those of the file in its holes."""
+    """Imported first, synced later: the exchange's bars stand where it has any, those of the file in its holes; also when the
+    file was believed before the exchange for a while."""
     bars[["ts", *OHLCV]].assign(volume=5.0).to_csv(csv, index=False)
     invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--name", "mine", CRYPTAI_DATABASE_URL=url)
     recorded = csv.parent / "recorded" / "binance" / "BTCUSDT_1h.parquet"
@@ -179,6 +229,14 @@ def test_an_imported_history_is_carried_on_by_the_exchange(
     assert np.array_equal(stored["ts"].astype("datetime64[ms, UTC]"), longer["ts"].astype("datetime64[ms, UTC]"))
     assert stored.index[stored["source"] == "file:mine"].tolist() == list(range(10, 20))
     assert set(stored["volume"][10:20]) == {5.0}
+    mine = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--name", "mine")
+    invoke(*mine, "--rank", "primary", CRYPTAI_DATABASE_URL=url)
+    longer.to_parquet(recorded, index=False)
+    with running(open_recorded(recorded.parent.parent, FixedClock(now_ms))) as venue:
+        ended = invoke("sync", "BTC-USDT", "-t", "1h", "--json", **{**store, "CRYPTAI_BINANCE_URL": venue})
+    assert ended.code == 0 and set(_stored(database)["volume"][: len(bars)]) == {5.0}
+    invoke(*mine, "--rank", "last", CRYPTAI_DATABASE_URL=url)
+    assert _stored(database)["source"].equals(stored["source"])
 
 
 def test_bad_rows_are_quarantined_and_not_the_file(csv: Path, invoke: Invoke, url: str, database: Database) -> None:

@@ -58,7 +58,7 @@ def test_who_becomes_the_primary_does_not_let_a_second_writer_in(database: Datab
     hold = holding(database, "binance", Settings(), "test")
     sync(database, Venue("binance"))
     with hold(SERIES) as lease:
-        receive_pages(database, lease, "file:x", "csv", [page()], run_id="test", as_primary=True)
+        receive_pages(database, lease, "file:x", "csv", [page()], run_id="test", place="first")
         assert series_sources.read_sources(database, SERIES)[0].source == "file:x"
         with pytest.raises(SeriesBusy), hold(SERIES):
             pass

@@ -32,7 +32,7 @@ def read_bars(
     """The validated bars of `within` (all without) in blocks, ascending; with `known_at_ms` as they were known at that moment.
 
     Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
-    was believed, and its rank among the others, is that of now.
+    is believed follows from their order at that moment.
     """
     hull = _hull(database, series)
     if hull is None:
@@ -68,7 +68,7 @@ def _hull(database: Database, series: Series) -> Interval | None:
 
 
 def _as_known(database: Database, series: Series, span: Interval, known_at_ms: int) -> Iterator[pd.DataFrame]:
-    sources = series_sources.read_sources(database, series)
+    sources = series_sources.read_sources(database, series, known_at_ms)
     fills = gap_fills.read_fills(database, series, known_at_ms)
     filled = any(gap.start_ms < span.end_ms and gap.end_ms > span.start_ms for gap in fills)
     close = _close_before(database, series, sources, span.start_ms, known_at_ms) if filled else None

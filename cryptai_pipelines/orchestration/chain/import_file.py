@@ -18,7 +18,7 @@ from cryptai_pipelines.quality.series_view import SeriesFinding, View
 from cryptai_pipelines.sources.bar_files import BarFile
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
-from cryptai_pipelines.storage.series_sources import read_sources
+from cryptai_pipelines.storage.series_sources import Place, read_sources
 
 ORIGIN = "csv"
 PREFIX = "file:"
@@ -75,16 +75,16 @@ def import_file(
     file: BarFile,
     *,
     run_id: str,
-    as_primary: bool = False,
+    place: Place | None = None,
     behind: tuple[str, str] | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> Imported:
     """Store the bars of `file` under `source` and bring the series up to date. Importing the same file again writes nothing; a
-    bar that another file of this source has differently becomes a revision. `as_primary`: believed before all other sources;
-    otherwise after those that the series has, and in a series that has none after `behind` (a source and its origin), from
-    which bars are to come later: whoever is first would be the primary, and no venue may feed a series that has another."""
+    bar that another file of this source has differently becomes a revision. `place`: believed before all other sources
+    (`first`) or after them (`last`); None leaves a source that is known where it is. In a series that has no source yet, one
+    that is not to be first comes after `behind` (a source and its origin), from which bars are to come later."""
     with hold(series) as lease:
-        if behind is not None and not as_primary:
+        if behind is not None and place != "first":
             _give_primary(database, lease, *behind)
         received = receive_pages(
             database,
@@ -94,7 +94,7 @@ def import_file(
             file.pages(),
             run_id=run_id,
             asked=file.span,
-            as_primary=as_primary,
+            place=place,
             on_progress=on_progress,
         )
         return Imported(received, validated_bars.bring_up_to_date(database, lease, on_progress=on_progress))

@@ -80,7 +80,7 @@ def bring_up_to_date(
     last one. A series of which nothing is covered yet is read from `archive` as far as that reaches.
 
     Raises `SourceError` when the venue fails: what was committed stays, and the sync log says PARTIAL, or FAILED when nothing
-    was received. `CryptaiError` when the series has another primary source, or is of another kind (simulated, real) than what
+    was received. `CryptaiError` when the series has another exchange, or is of another kind (simulated, real) than what
     the venue serves now. `BadInput` when `window` starts after the last closed bar.
     """
     series, received = lease.series, Received()
@@ -136,11 +136,9 @@ def to_fetch(covered: Interval | None, until_ms: int, series: Series, policy: Fe
 
 
 def _refuse_mixing(database: Database, venue: str, series: Series, now: VenueNow, known: Sequence[SeriesSource]) -> None:
-    primary = next((one.source for one in known if one.rank == series_sources.PRIMARY_RANK), venue)
-    if primary != venue:
-        raise CryptaiError(
-            f"{series} is fed by {primary} in this store; a series has one primary source, so {venue} is refused"
-        )
+    feeding = series_sources.feeding_venue(known) or venue
+    if feeding != venue:
+        raise CryptaiError(f"{series} is fed by {feeding} in this store; a series has one exchange, so {venue} is refused")
     listed = symbols.is_simulated(database, venue, series.symbol)
     if listed is not None and listed != now.simulated:
         kinds = ("real", "simulated")

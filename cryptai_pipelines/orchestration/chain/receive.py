@@ -22,6 +22,7 @@ from cryptai_pipelines.storage import coverage, fetch_log, raw, series_sources, 
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.leases import LeaseLost, SeriesLease, check_lease
+from cryptai_pipelines.storage.series_sources import Place
 
 RAW = "raw_ohlcv"
 ROWS_PER_COMMIT = 25_000
@@ -61,21 +62,22 @@ def receive_pages(
     *,
     run_id: str,
     asked: Interval | None = None,
-    as_primary: bool = False,
+    place: Place | None = None,
     in_pieces: bool = False,
     on_progress: OnProgress = ignore_progress,
 ) -> Received:
     """Append `pages` of `source` to the leased series, a few pages a transaction, under a sync of its own in the log.
 
     `origin`: what bars of this source are marked with (`rest`, `archive`, `csv`, `udf`, `secondary`, `resampled`). `asked`: the
-    whole of what the pages are about, for progress. `as_primary`: from now on this source is believed before all others.
+    whole of what the pages are about, for progress. `place`: from now on this source is believed before all others (`first`)
+    or after them (`last`).
     `in_pieces`: the pages are about single gaps, and nobody was asked for what lies between them: no coverage is claimed.
     Raises what `pages` raises: what was committed stays, and the log says PARTIAL, or FAILED when nothing was received.
     """
     received = Received()
     with database.transaction() as cursor:
         check_lease(cursor, lease)
-        register(cursor, lease, source, origin, as_primary=as_primary)
+        register(cursor, lease, source, origin, place)
     sync_id = sync_log.start_sync(database, lease, run_id, source)
     status, error = "FAILED", "interrupted"
     try:
@@ -90,13 +92,13 @@ def receive_pages(
     return received
 
 
-def register(cursor: Cursor, lease: SeriesLease, source: str, origin: str, *, as_primary: bool = False) -> None:
+def register(cursor: Cursor, lease: SeriesLease, source: str, origin: str, place: Place | None = None) -> None:
     """Make `source` one of the series' sources. When that changes which source is believed, all bars count as changed.
     `LeaseLost` when others have begun to write the series since, under another name than that of `lease`."""
     series = lease.series
     known = series_sources.read_sources(cursor, series)
-    if as_primary or all((one.source, one.origin) != (source, origin) for one in known):
-        series_sources.register_source(cursor, series, source, origin, as_primary=as_primary)
+    if place or all((one.source, one.origin) != (source, origin) for one in known):
+        series_sources.register_source(cursor, series, source, origin, place)
     name = series_sources.lease_name(cursor, series, otherwise=lease.source)
     # Whoever brings the very first bars is the first source by this, under the name that was given to the lease.
     if name not in (lease.source, source):
