@@ -24,6 +24,9 @@ def test_a_round_trip_on_the_embedded_server() -> None:
         assert fresh.code == 0 and fresh.object["former"] is None and fresh.object["database"].startswith("cryptai_restored_")
         refused = call(["db", "restore", str(files["cryptai"]), "--into", "cryptai"], home)
         assert refused.code == 2 and "--yes" in refused.err and refused.err.count("\n") <= 2
+        other = call(["db", "restore", str(files["dagster"]), "--into", "cryptai", "--yes"], home)
+        assert other.code == 2 and "a backup of the database 'dagster' cannot become 'cryptai'" in other.err
+        assert other.err.count("\n") == 1
         swapped = call(["db", "restore", str(files["cryptai"]), "--into", "cryptai", "--yes", "--json"], home)
         assert swapped.code == 0 and swapped.object["former"].startswith("cryptai_before_")
         assert call(["alerts", "--json"], home).object == {"firing": 0, "alerts": [], "receivers": []}
