@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -92,8 +93,10 @@ def restore(
 ) -> None:
     """Put a backup back and hold it, table by table, against what was written down when it was made."""
     from cryptai_pipelines.cli.output import print_json, step
+    from cryptai_pipelines.cli.running import kept_down
     from cryptai_pipelines.orchestration.store import open_server
     from cryptai_pipelines.settings import load_settings
+    from cryptai_pipelines.storage.database import SIBLINGS
     from cryptai_pipelines.storage.restore import read_manifest, refuse_target
     from cryptai_pipelines.storage.restore import restore as put_back
     from cryptai_pipelines.storage.urls import database_name
@@ -102,7 +105,9 @@ def restore(
     ours = "cryptai" if settings.database_url is None else database_name(settings.database_url.get_secret_value())
     # What can be refused is refused before a server is started.
     refuse_target(read_manifest(file), into, ours)
-    with open_server(settings) as url, step(f"restore: from {file}"):
+    used_by_up = into in (ours, *SIBLINGS)
+    held = kept_down(settings.home.resolve(), into) if used_by_up else nullcontext()
+    with held, open_server(settings) as url, step(f"restore: from {file}"):
         done = put_back(url, file, into, yes)
     if json:
         print_json({"database": done.database, "former": done.former, "tables": done.tables, "rows": done.rows})

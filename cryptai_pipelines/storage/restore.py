@@ -24,7 +24,7 @@ from psycopg2 import sql
 
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.storage.backup import describe, sidecars
-from cryptai_pipelines.storage.database import connect
+from cryptai_pipelines.storage.database import SIBLINGS, connect
 from cryptai_pipelines.storage.pg_programs import environment_for, find_program, reason_of, without_password
 from cryptai_pipelines.storage.urls import database_name, with_database
 
@@ -32,7 +32,6 @@ _SWAP_ATTEMPTS = 50
 _NAME_LIMIT = 63
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _OF_THE_SERVER = ("postgres", "template0", "template1")
-_BESIDE_OURS = ("dagster", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def refuse_target(manifest: Mapping[str, Any], into: str | None, ours: str) -> N
         )
     # Only two of the three have a fixed name; whatever else `cryptai db backup` wrote holds bars.
     of = manifest["database"]
-    if into in {ours, "cryptai", *_BESIDE_OURS} and (into in _BESIDE_OURS or of in _BESIDE_OURS):
+    if into in {ours, "cryptai", *SIBLINGS} and (into in SIBLINGS or of in SIBLINGS):
         raise BadInput(f"a backup of the database {of!r} cannot become {into!r}; accepted: --into {of}, or a name of its own")
 
 
