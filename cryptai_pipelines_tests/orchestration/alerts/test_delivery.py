@@ -97,6 +97,18 @@ def test_a_hanging_receiver_is_given_up_and_holds_up_nobody(desk, inbox, databas
     assert len(inbox.taken) == 1
 
 
+def test_a_slow_receiver_is_waited_for(inbox):
+    """Longer than the 4 s of Apprise."""
+    inbox.after_s = 6.0
+    assert list(send(inbox.receiver, [trial_message("http://ui")])) == [None]
+    assert inbox.titles == ["CryptAI: test"]
+
+
+def test_a_time_limit_of_the_url_stays_and_is_told_as_one(inbox):
+    inbox.mode, inbox.url = "hang", f"{inbox.url}?rto=0.5"
+    assert list(send(inbox.receiver, [trial_message("http://ui")])) == ["the receiver did not answer in time"]
+
+
 def test_a_receiver_that_takes_a_message_and_does_not_say_so_gets_it_again(desk, inbox):
     inbox.mode = "lose"
     desk.causes(cause(1))
