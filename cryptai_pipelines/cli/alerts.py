@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from cryptai_pipelines.cli.options import JsonOption, refuse_options_before
 
 if TYPE_CHECKING:
+    from cryptai_pipelines.orchestration.alerts.receivers import Receiver as Configured
     from cryptai_pipelines.storage.alerts import Alert, Receiver
 
 app = typer.Typer()
@@ -32,7 +34,7 @@ def alerts(
     from cryptai_pipelines.storage import alerts as stored
 
     settings = load_settings()
-    configured = [receiver.name for receiver in read_receivers(settings.alert_urls)]
+    configured = {receiver.name: receiver for receiver in read_receivers(settings.alert_urls)}
     with open_store(settings) as store:
         found = [_told(alert) for alert in stored.read_alerts(store.database, limit)]
         receivers = _receivers(configured, stored.read_receivers(store.database))
@@ -57,14 +59,16 @@ def test(json: JsonOption = False) -> None:
     if not receivers:
         raise BadInput("CRYPTAI_ALERT_URLS is empty; accepted: Apprise URLs, comma separated, such as json://HOST:PORT/PATH")
     with step(f"alerts: a test message to {len(receivers)} receivers"):
-        errors = {one.name: next(iter(send(one, [trial_message(settings.ui_url)]))) for one in receivers}
-    failed = [f"{name}: {error}" for name, error in errors.items() if error]
+        errors = [(one, next(iter(send(one, [trial_message(settings.ui_url)])))) for one in receivers]
+    failed = [f"{one.shown}: {error}" for one, error in errors if error]
     if json:
-        told = [{"receiver": name, "delivered": error is None, "error": error} for name, error in errors.items()]
+        told = [
+            {"receiver": one.name, "address": one.address, "delivered": error is None, "error": error} for one, error in errors
+        ]
         print_json({"receivers": told, **({"error": "; ".join(failed)} if failed else {})})
     else:
-        for name, error in errors.items():
-            typer.echo(f"{'FAIL' if error else 'ok  '} {name}{f'  {error}' if error else ''}")
+        for one, error in errors:
+            typer.echo(f"{'FAIL' if error else 'ok  '} {one.shown}{f'  {error}' if error else ''}")
     for line in failed:
         say(f"cryptai: {line}")
     raise typer.Exit(1 if failed else 0)
@@ -86,7 +90,7 @@ def _told(alert: Alert) -> dict[str, Any]:
     }
 
 
-def _receivers(configured: list[str], known: list[Receiver]) -> list[dict[str, Any]]:
+def _receivers(configured: Mapping[str, Configured], known: list[Receiver]) -> list[dict[str, Any]]:
     """The configured receivers, and those that are not any more as long as something waits for them."""
     from cryptai_pipelines.market.clock import format_time
 
@@ -98,6 +102,7 @@ def _receivers(configured: list[str], known: list[Receiver]) -> list[dict[str, A
         told.append(
             {
                 "receiver": name,
+                "address": configured[name].address if name in configured else None,
                 "configured": name in configured,
                 "pending": one.pending if one else 0,
                 "failures": one.failures if one else 0,
@@ -118,6 +123,7 @@ def _print(found: list[dict[str, Any]], receivers: list[dict[str, Any]]) -> None
         state = (
             f"failed {one['failures']} times: {one['error']}" if one["failures"] else f"last sent {one['last_sent'] or 'never'}"
         )
-        typer.echo(f"receiver {one['receiver']}: {one['pending']} waiting, {state}")
+        where = f" ({one['address']})" if one["address"] else ""
+        typer.echo(f"receiver {one['receiver']}{where}: {one['pending']} waiting, {state}")
     if not receivers:
         typer.echo("nobody is told: CRYPTAI_ALERT_URLS is empty")

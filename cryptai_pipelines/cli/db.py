@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -83,7 +84,7 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that `cryptai db backup` wrote.")],
     into: Annotated[
-        str | None, typer.Option(metavar="DATABASE", help="Which database; the default is a fresh one, named after the backup.")
+        str | None, typer.Option(metavar="DATABASE", help="Its name there; the default is a fresh one, after the backup.")
     ] = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Replace a database that holds tables; it is kept under another name.")
@@ -92,13 +93,21 @@ def restore(
 ) -> None:
     """Put a backup back and hold it, table by table, against what was written down when it was made."""
     from cryptai_pipelines.cli.output import print_json, step
+    from cryptai_pipelines.cli.running import kept_down
     from cryptai_pipelines.orchestration.store import open_server
     from cryptai_pipelines.settings import load_settings
-    from cryptai_pipelines.storage.restore import read_manifest
+    from cryptai_pipelines.storage.database import SIBLINGS
+    from cryptai_pipelines.storage.restore import read_manifest, refuse_target
     from cryptai_pipelines.storage.restore import restore as put_back
+    from cryptai_pipelines.storage.urls import database_name
 
-    read_manifest(file)
-    with open_server(load_settings()) as url, step(f"restore: from {file}"):
+    settings = load_settings()
+    ours = "cryptai" if settings.database_url is None else database_name(settings.database_url.get_secret_value())
+    # What can be refused is refused before a server is started.
+    refuse_target(read_manifest(file), into, ours)
+    used_by_up = into in (ours, *SIBLINGS)
+    held = kept_down(settings.home.resolve(), into) if used_by_up else nullcontext()
+    with held, open_server(settings) as url, step(f"restore: from {file}"):
         done = put_back(url, file, into, yes)
     if json:
         print_json({"database": done.database, "former": done.former, "tables": done.tables, "rows": done.rows})

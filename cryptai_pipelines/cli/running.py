@@ -54,6 +54,24 @@ def only_one(home: Path, waiting: Callable[[], None]) -> Iterator[IO[str]]:
         lock.truncate(0)
 
 
+@contextmanager
+def kept_down(home: Path, database: str) -> Iterator[None]:
+    """No `up` of `home` runs or starts during the block, in which its `database` is replaced.
+
+    `CryptaiError` names the `up` that runs, and what to do.
+    """
+    from cryptai_pipelines.cli.output import say
+
+    running = running_up(home)
+    if running is not None:
+        raise CryptaiError(
+            f"the database {database!r} is in use by `cryptai up` of {home} (process {running.pid},"
+            f" http://127.0.0.1:{running.port}); stop that with Ctrl-C or SIGTERM, run this again, and start it anew"
+        )
+    with only_one(home, lambda: say("waiting for what an earlier, killed `up` had started to end")):
+        yield
+
+
 def write_record(lock: IO[str], port: int, groups: tuple[int, ...]) -> None:
     """Put this process and its children's groups on record."""
     record = Record(os.getpid(), psutil.Process().create_time(), port, groups)
@@ -93,7 +111,10 @@ def _take(lock: IO[str], home: Path, waiting: Callable[[], None]) -> None:
             where = f"process {record.pid}, http://127.0.0.1:{record.port}"
             raise CryptaiError(f"an `up` of {home} is running already ({where}); stop that one first")
         if time.monotonic() > deadline:
-            raise CryptaiError(f"another `up` of {home} is starting or has not ended after {_PATIENCE_S:.0f} s; try again")
+            raise CryptaiError(
+                f"another `up` of {home} is starting or has not ended, or a backup is put in place, after {_PATIENCE_S:.0f} s;"
+                " try again"
+            )
         if not told:
             waiting()
             told = True

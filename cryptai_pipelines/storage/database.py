@@ -31,7 +31,8 @@ T = TypeVar("T")
 _LOWEST_VERSION = 150000
 _CONNECT_OPTIONS = {"connect_timeout": 10, "application_name": "cryptai", "keepalives_idle": 30, "keepalives_interval": 10}
 _MOST_SESSIONS = 32
-_OWN_DATABASES = ("dagster", "mlflow")
+SIBLINGS = ("dagster", "mlflow")
+"""The databases beside the one with the bars: Dagster's records and MLflow's."""
 _CREATE_LOCK = 4_702_111_234_001
 
 
@@ -196,7 +197,7 @@ def create_databases(url: str) -> None:
         cursor.execute("SELECT pg_advisory_lock(%s)", (_CREATE_LOCK,))
         cursor.execute("SELECT datname FROM pg_database")
         present = {name for (name,) in cursor.fetchall()}
-        for name in dict.fromkeys((ours, *_OWN_DATABASES)):
+        for name in dict.fromkeys((ours, *SIBLINGS)):
             if name not in present:
                 _create_database(cursor, name)
 

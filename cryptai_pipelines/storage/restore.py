@@ -8,9 +8,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,14 @@ from psycopg2 import sql
 
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.storage.backup import describe, sidecars
-from cryptai_pipelines.storage.database import connect
+from cryptai_pipelines.storage.database import SIBLINGS, connect
 from cryptai_pipelines.storage.pg_programs import environment_for, find_program, reason_of, without_password
-from cryptai_pipelines.storage.urls import with_database
+from cryptai_pipelines.storage.urls import database_name, with_database
 
 _SWAP_ATTEMPTS = 50
 _NAME_LIMIT = 63
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_OF_THE_SERVER = ("postgres", "template0", "template1")
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,26 @@ def restore(url: str, file: Path, into: str | None = None, replace: bool = False
     The file is held against its checksum first, and the restored tables against the manifest before anything gets its final
     name. `into` a database that holds tables needs `replace`: it is renamed, not dropped, in the same transaction in which the
     restored one takes its name, and whoever is connected to it is disconnected. `BadInput` for a file that is no backup, cut
-    short or altered, or for `into` without `replace`; `CryptaiError` when the server refuses. What was there before is
-    untouched then.
+    short or altered, for `into` without `replace`, and for what `refuse_target` refuses; `CryptaiError` when the server
+    refuses. What was there before is untouched then.
     """
     manifest = read_manifest(file)
-    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = into or _cut(f"{manifest['database']}_restored_{stamp}")
+    refuse_target(manifest, into, database_name(url))
+    # In lower case, so that SQL takes the names without quotes.
+    stamp = dt.datetime.now(dt.UTC).strftime("%Y%m%dt%H%M%Sz")
+    name = into or _ending_in(manifest["database"], f"_restored_{stamp}")
     with _server(url) as connection:
         exists = _exists(connection, name)
         if exists and not replace and _has_tables(url, name):
             raise BadInput(
                 f"the database {name!r} holds tables; --yes puts the backup in its place and keeps it under another name"
             )
-        building = _cut(f"{name}_building_{stamp}") if exists else name
+        building = _ending_in(name, f"_building_{stamp}") if exists else name
         _execute(connection, "CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0", building)
         try:
             _fill(with_database(url, building), file, connection.server_version // 10000)
             _verify(with_database(url, building), manifest, file)
-            former = _swap(connection, name, building, _cut(f"{name}_before_{stamp}")) if exists else None
+            former = _swap(connection, name, building, _ending_in(name, f"_before_{stamp}")) if exists else None
         except BaseException:  # an interrupt, too, must not leave half a database; it is raised on
             _execute(connection, "DROP DATABASE IF EXISTS {} WITH (FORCE)", building)
             raise
@@ -93,9 +98,25 @@ def read_manifest(file: Path) -> dict[str, Any]:
     return manifest
 
 
-def _cut(name: str) -> str:
-    """A name that the server does not shorten on its own."""
-    return name if len(name) <= _NAME_LIMIT else name[: _NAME_LIMIT - 17] + name[-17:]
+def refuse_target(manifest: Mapping[str, Any], into: str | None, ours: str) -> None:
+    """`BadInput` when the backup of `manifest` cannot become the database `into`: no name, a database of the server's own, or
+    one of the three of a home (`ours` with the bars, Dagster's, MLflow's) when the backup is of another one of them."""
+    if into is None or into == manifest["database"]:
+        return
+    if into != ours and (not _NAME.fullmatch(into) or len(into) > _NAME_LIMIT or into in _OF_THE_SERVER):
+        raise BadInput(
+            f"--into {into!r} is not accepted; accepted: a name of at most {_NAME_LIMIT} lower-case letters, digits and _,"
+            f" a letter first, other than {', '.join(_OF_THE_SERVER)}"
+        )
+    # Only two of the three have a fixed name; whatever else `cryptai db backup` wrote holds bars.
+    of = manifest["database"]
+    if into in {ours, "cryptai", *SIBLINGS} and (into in SIBLINGS or of in SIBLINGS):
+        raise BadInput(f"a backup of the database {of!r} cannot become {into!r}; accepted: --into {of}, or a name of its own")
+
+
+def _ending_in(name: str, suffix: str) -> str:
+    """`name` and `suffix`; of the name as much as the server takes without shortening the whole."""
+    return name.encode()[: _NAME_LIMIT - len(suffix)].decode(errors="ignore") + suffix
 
 
 @contextmanager

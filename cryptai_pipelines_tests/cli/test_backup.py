@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from cryptai_pipelines.cli.running import only_one, write_record
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.urls import database_name, with_database
 from cryptai_pipelines_tests.cli.command import call
@@ -24,6 +26,16 @@ def test_a_round_trip_on_the_embedded_server() -> None:
         assert fresh.code == 0 and fresh.object["former"] is None and fresh.object["database"].startswith("cryptai_restored_")
         refused = call(["db", "restore", str(files["cryptai"]), "--into", "cryptai"], home)
         assert refused.code == 2 and "--yes" in refused.err and refused.err.count("\n") <= 2
+        other = call(["db", "restore", str(files["dagster"]), "--into", "cryptai", "--yes"], home)
+        assert other.code == 2 and "a backup of the database 'dagster' cannot become 'cryptai'" in other.err
+        assert other.err.count("\n") == 1
+        with only_one(home, waiting=lambda: None) as lock:
+            write_record(lock, 3123, ())
+            running = call(["db", "restore", str(files["cryptai"]), "--into", "cryptai", "--yes"], home)
+            assert running.code == 1 and f"process {os.getpid()}, http://127.0.0.1:3123" in running.err
+            assert "`cryptai up`" in running.err and running.err.count("\n") == 1
+            beside = call(["db", "restore", str(files["cryptai"]), "--into", "beside", "--json"], home)
+            assert beside.code == 0 and beside.object["database"] == "beside"
         swapped = call(["db", "restore", str(files["cryptai"]), "--into", "cryptai", "--yes", "--json"], home)
         assert swapped.code == 0 and swapped.object["former"].startswith("cryptai_before_")
         assert call(["alerts", "--json"], home).object == {"firing": 0, "alerts": [], "receivers": []}

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cryptai_pipelines.cli.running import only_one, running_up, write_record
+from cryptai_pipelines.cli import running
+from cryptai_pipelines.cli.running import kept_down, only_one, running_up, write_record
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines_tests.cli.command import until
 from cryptai_pipelines_tests.conftest import REPOSITORY
@@ -95,6 +96,23 @@ def test_only_one_up_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(CryptaiError, match=f"running already .*{os.getpid()}.*:3123"), only_one(tmp_path, lambda: None):
             pass
     assert running_up(tmp_path) is None
+    with only_one(tmp_path, waiting=lambda: None):
+        pass
+
+
+def test_a_database_is_not_replaced_under_an_up_nor_one_started_meanwhile(tmp_path: Path, monkeypatch) -> None:
+    with only_one(tmp_path, waiting=lambda: None) as lock:
+        write_record(lock, 3123, ())
+        refused = f"'cryptai' is in use by `cryptai up` .*process {os.getpid()}.*:3123.*stop that"
+        with pytest.raises(CryptaiError, match=refused), kept_down(tmp_path, "cryptai"):
+            pass
+    monkeypatch.setattr(running, "_PATIENCE_S", 0.0)
+    with (
+        kept_down(tmp_path, "cryptai"),
+        pytest.raises(CryptaiError, match="a backup is put in place"),
+        only_one(tmp_path, waiting=lambda: None),
+    ):
+        pass
     with only_one(tmp_path, waiting=lambda: None):
         pass
 

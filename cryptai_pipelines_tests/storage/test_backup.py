@@ -16,7 +16,7 @@ from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.storage import backup
 from cryptai_pipelines.storage.backup import back_up, list_backups, sidecars
 from cryptai_pipelines.storage.database import Database, connect
-from cryptai_pipelines.storage.restore import restore
+from cryptai_pipelines.storage.restore import refuse_target, restore
 from cryptai_pipelines.storage.urls import database_name, with_database
 from cryptai_pipelines_tests.conftest import REPOSITORY
 from cryptai_pipelines_tests.databases import administer, fresh_database
@@ -127,6 +127,51 @@ def test_an_empty_database_is_filled_without_being_asked(filled, made, dropped, 
     done = restore(filled.url, made.file, into="empty_target")
     dropped.append(done.former)
     assert everything(with_database(filled.url, "empty_target")) == everything(filled.url)
+
+
+@pytest.mark.parametrize(
+    "into",
+    ["bad name;", "", "Cryptai", "1st", "_a", "a-b", "é", "a" * 64, "a\n", "postgres", "template0", "template1"],
+)
+def test_a_name_that_is_none_is_refused(filled, made, into):
+    before = databases(filled.url)
+    with pytest.raises(BadInput, match="lower-case") as refused:
+        restore(filled.url, made.file, into=into, replace=True)
+    assert repr(into) in str(refused.value) and "\n" not in str(refused.value) and databases(filled.url) == before
+
+
+@pytest.mark.parametrize(
+    ("of", "into"),
+    [("dagster", "cryptai"), ("dagster", "Mine"), ("dagster", "mlflow"), ("Mine", "dagster"), ("cryptai", "mlflow")],
+)
+def test_a_backup_of_one_of_our_databases_becomes_no_other_one(of, into):
+    with pytest.raises(BadInput, match=f"a backup of the database '{of}' cannot become '{into}'"):
+        refuse_target({"database": of}, into, "Mine")
+
+
+@pytest.mark.parametrize(
+    ("of", "into"),
+    [
+        ("dagster", None),
+        ("dagster", "dagster"),
+        ("dagster", "a1_"),
+        ("cryptai", "Mine"),
+        ("Mine", "a" * 63),
+        ("Mine", "cryptai"),
+    ],
+)
+def test_it_becomes_itself_and_what_is_none_of_ours(of, into):
+    refuse_target({"database": of}, into, "Mine")
+
+
+def test_the_longest_name_is_replaced_too(filled, made, dropped):
+    name = "n" * 63
+    dropped.append(name)
+    restore(filled.url, made.file, into=name)
+    done = restore(filled.url, made.file, into=name, replace=True)
+    dropped.append(done.former)
+    assert len(done.former) == 63 and done.former.startswith("nnn") and "_before_" in done.former
+    assert everything(with_database(filled.url, name)) == everything(filled.url)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "checksum", "manifest", "no manifest", "missing"])

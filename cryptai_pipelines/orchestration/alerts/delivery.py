@@ -94,7 +94,7 @@ def send(receiver: Receiver, messages: Sequence[Message], deadline_s: float = DE
     with ThreadPoolExecutor(max_workers=1) as waiting, subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
         try:
             for message in messages:
-                answer = waiting.submit(_ask, process, receiver, message)
+                answer = waiting.submit(_ask, process, receiver, message, deadline_s)
                 error = answer.result(timeout=max(0.0, deadline - time.monotonic()))
                 yield error
                 if error is not None:
@@ -106,8 +106,14 @@ def send(receiver: Receiver, messages: Sequence[Message], deadline_s: float = DE
             process.kill()
 
 
-def _ask(process: subprocess.Popen[str], receiver: Receiver, message: Message) -> str | None:
-    asked = {"url": receiver.url.get_secret_value(), "kind": message.kind, "title": message.title, "body": message.body}
+def _ask(process: subprocess.Popen[str], receiver: Receiver, message: Message, patience_s: float) -> str | None:
+    asked = {
+        "url": receiver.url.get_secret_value(),
+        "kind": message.kind,
+        "title": message.title,
+        "body": message.body,
+        "patience_s": patience_s,
+    }
     try:
         process.stdin.write(json.dumps(asked) + "\n")  # type: ignore[union-attr]
         process.stdin.flush()  # type: ignore[union-attr]

@@ -18,10 +18,12 @@ SECRET = "t0ps3cretTok3n"
 
 @dataclass
 class Inbox:
-    """`mode`: `ok`; `fail` (HTTP 503); `hang` (no answer); `lose` (takes the message and drops the connection)."""
+    """`mode`: `ok`; `fail` (HTTP 503); `hang` (no answer); `lose` (takes the message and drops the connection).
+    `after_s`: how long an answer takes."""
 
     url: str = ""
     mode: str = "ok"
+    after_s: float = 0.0
     taken: list[dict[str, str]] = field(default_factory=list)
     asked: int = 0
 
@@ -43,6 +45,7 @@ def inbox() -> Iterator[Inbox]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             found.asked += 1
+            released.wait(found.after_s)
             if found.mode == "hang":
                 released.wait(30)
             if found.mode in ("ok", "lose"):

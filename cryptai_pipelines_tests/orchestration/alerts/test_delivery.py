@@ -97,6 +97,18 @@ def test_a_hanging_receiver_is_given_up_and_holds_up_nobody(desk, inbox, databas
     assert len(inbox.taken) == 1
 
 
+def test_a_slow_receiver_is_waited_for(inbox):
+    """Longer than the 4 s of Apprise."""
+    inbox.after_s = 6.0
+    assert list(send(inbox.receiver, [trial_message("http://ui")])) == [None]
+    assert inbox.titles == ["CryptAI: test"]
+
+
+def test_a_time_limit_of_the_url_stays_and_is_told_as_one(inbox):
+    inbox.mode, inbox.url = "hang", f"{inbox.url}?rto=0.5"
+    assert list(send(inbox.receiver, [trial_message("http://ui")])) == ["the receiver did not answer in time"]
+
+
 def test_a_receiver_that_takes_a_message_and_does_not_say_so_gets_it_again(desk, inbox):
     inbox.mode = "lose"
     desk.causes(cause(1))
@@ -197,3 +209,33 @@ def test_no_process_is_left_behind_by_a_receiver_that_hangs(inbox):
 def test_urls_are_separated_by_commas_that_another_url_follows(text, schemes):
     assert [one.name.partition("#")[0] for one in read_receivers(SecretStr(text))] == schemes
     assert read_receivers(None) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (f"json://me:{SECRET}@127.0.0.1:8080/{SECRET}?key={SECRET}", "json://127.0.0.1:8080"),
+        (f"jsons://Hooks.example.org/{SECRET}", "jsons://hooks.example.org"),
+        (f"mailtos://user:{SECRET}@mail.example.org?to=me@example.org&cc=b@c", "mailtos://mail.example.org"),
+        (f"form://[::1]:80/{SECRET}", "form://[::1]:80"),
+        (f"json://localhost/{SECRET}", "json://localhost"),
+        (f"json://{SECRET}", None),
+        (f"json://{SECRET}/a", None),
+        (f"slack://{SECRET}.a/B/C", None),
+        (f"discord://1:2@{SECRET}.b", None),
+        ("json://me:t0p/s3cret@a.example.org", None),
+        ("json://me:12?s3cret@a.example.org", None),
+        ("json://me:12#s3cret@a.example.org", None),
+        ("json://me:t0p@s3cret/x@a.example.org", None),
+        ("json://a.example.org:t0ps3cret", None),
+        ("json://a_b.example.org", None),
+        ("json://", None),
+        ("not a url", None),
+        ("json://[::1", None),
+    ],
+)
+def test_the_address_of_a_receiver_is_shown_where_it_holds_no_secret(url, address):
+    [receiver] = read_receivers(SecretStr(url))
+    assert receiver.address == address
+    assert receiver.shown == (f"{receiver.name} ({address})" if address else receiver.name)
+    assert SECRET not in receiver.shown
