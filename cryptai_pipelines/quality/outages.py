@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, merged, missing_opens, runs
 from cryptai_pipelines.market.series import Series
 
 LEAST_SYMBOLS = 2
@@ -26,6 +26,42 @@ class Outage(NamedTuple):
     timeframes: tuple[str, ...]
 
 
+class Looked(NamedTuple):
+    """A span in which other sources may have closed a hole of the venue, and the open times (int64 epoch ms, any order) at
+    which the venue itself has a good bar in it."""
+
+    span: Interval
+    delivered_ms: np.ndarray
+
+
+def lacked_by_venue(
+    gaps: Mapping[Series, Sequence[Interval]],
+    covered: Mapping[Series, Interval],
+    looked: Mapping[Series, Sequence[Looked]],
+) -> dict[Series, list[Interval]]:
+    """What the venue itself lacks of each series, within what it covers; ascending and apart, edges are open times.
+
+    `gaps`: what no source has. `covered`: as for `find_outages`; the venue was asked for all of it. `looked`: where a bar may
+    come from another source: there the venue lacks what it has not delivered.
+    """
+    lacked = {}
+    for series in gaps.keys() | looked.keys():
+        if (within := covered.get(series)) is None:
+            continue
+        parts = [_clipped(gap, series, within) for gap in gaps.get(series, ())]
+        for span, delivered_ms in looked.get(series, ()):
+            absent = missing_opens(delivered_ms, series.timeframe, _clipped(span, series, within))
+            parts += runs(absent, series.timeframe)
+        lacked[series] = merged(parts)
+    return lacked
+
+
+def _clipped(span: Interval, series: Series, within: Interval) -> Interval:
+    """The open times of `span` that lie in `within`, from the first of them to where the bar of the last one ends."""
+    ceil = series.timeframe.ceil
+    return Interval(ceil(max(span.start_ms, within.start_ms)), ceil(min(span.end_ms, within.end_ms)))
+
+
 def find_outages(
     gaps: Mapping[Series, Sequence[Interval]],
     covered: Mapping[Series, Interval],
@@ -36,8 +72,9 @@ def find_outages(
     """The times at which at least `least_symbols` symbols, and at least the share `least_share` of those that are covered then,
     miss bars of the same timeframe; ascending, never adjacent.
 
-    `gaps`: what each series misses; leave out what is known to be a failure of ours. `covered`: for each series of the venue,
-    those without a gap too, from its first bar to the end of its coverage. Edges are open times: an outage spans whole bars.
+    `gaps`: what the venue lacks of each series; leave out what is known to be a failure of ours. `covered`: for each series of
+    the venue, those without a gap too, from its first bar to the end of its coverage. Edges are open times: an outage spans
+    whole bars.
     """
     by_timeframe: dict[str, list[Series]] = {}
     for series in covered:

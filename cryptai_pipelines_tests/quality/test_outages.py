@@ -15,7 +15,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.quality.gap_classes import Known, classify
 from cryptai_pipelines.quality.gaps import find_gaps
-from cryptai_pipelines.quality.outages import Outage, find_outages
+from cryptai_pipelines.quality.outages import Looked, Outage, find_outages, lacked_by_venue
 from cryptai_pipelines_tests.quality.recorded import bars_of, timeframe_of
 
 HOUR = Timeframe.H1.ms
@@ -61,6 +61,35 @@ def test_an_outage_is_when_enough_symbols_miss_their_bar(venue, least: int, shar
         slots = range((one.start_ms - START) // HOUR, (one.end_ms - START) // HOUR)
         assert one.symbols == tuple(sorted(s.symbol for s, gone in missed.items() if gone & set(slots)))
         assert (one.start_ms - START) % HOUR == (one.end_ms - START) % HOUR == 0
+
+
+@given(venue=venues(), data=st.data())
+@settings(max_examples=200)
+def test_what_other_sources_close_is_lacked_by_the_venue_all_the_same(venue, data: st.DataObject) -> None:
+    """Whichever holes others have closed: looked at where they may have done so, the venue lacks what it did before."""
+    missed, covered = venue
+    before = gaps_of(missed, covered)
+    left, looked = {}, {}
+    for series, slots in missed.items():
+        closed = data.draw(st.sets(st.sampled_from(sorted(slots)))) if slots else set()
+        left[series] = slots - closed
+        wider = data.draw(st.integers(0, 3))
+        spans = [Interval(START + (slot - wider) * HOUR, START + (slot + 1 + wider) * HOUR) for slot in closed]
+        had = [ts for ts in series.timeframe.opens(*covered[series]) if (ts - START) // HOUR not in slots]
+        looked[series] = [Looked(span, np.array([ts for ts in had if span[0] <= ts < span[1]], "int64")) for span in spans]
+    lacked = lacked_by_venue(gaps_of(left, covered), covered, looked)
+    assert lacked == before
+
+
+def test_a_venue_lacks_nothing_outside_of_what_it_covers() -> None:
+    series, other = Series("A1-USDT", Timeframe.H1), Series("B1-USDT", Timeframe.H1)
+    gap = Interval(START - 2 * HOUR, START + 3 * HOUR)
+    within = Interval(START + 1, START + 9 * HOUR)
+    assert lacked_by_venue({series: [gap], other: [gap]}, {series: within}, {}) == {
+        series: [Interval(START + HOUR, START + 3 * HOUR)]
+    }
+    looked = {series: [Looked(Interval(START + 8 * HOUR, START + 12 * HOUR), np.empty(0, "int64"))]}
+    assert lacked_by_venue({}, {series: within}, looked) == {series: [Interval(START + 8 * HOUR, START + 9 * HOUR)]}
 
 
 def test_what_two_timeframes_see_is_one_outage() -> None:

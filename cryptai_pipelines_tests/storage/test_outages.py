@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.quality.outages import Outage
-from cryptai_pipelines.storage import coverage, gap_fills, outages, quality_log, raw
+from cryptai_pipelines.storage import coverage, fetch_log, gap_fills, outages, quality_log, raw, series_sources
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.gap_fills import Attempt
 from cryptai_pipelines.storage.quality_log import Finding
@@ -44,6 +45,49 @@ def test_an_outage_goes_only_when_the_venue_has_bars_in_it(database: Database) -
         raw.append(cursor, "binance", series, wire_rows(opens(1, START + HOUR)), 1, START)
     assert replace(database, []) == 1
     assert outages.read_outages(database, "binance") == [SECOND]
+
+
+def test_an_outage_that_is_found_with_other_bounds_takes_the_place_of_those_it_overlaps(database: Database) -> None:
+    replace(database, [FIRST, SECOND])
+    later = FIRST._replace(start_ms=START + HOUR)
+    assert replace(database, [later, SECOND]) == 2
+    assert outages.read_outages(database, "binance") == [later, SECOND]
+
+
+def test_where_other_sources_had_bars_is_looked_at(database: Database) -> None:
+    """By an attempt at a gap, by a page of a secondary source, or in an outage; with the venue's good bars there."""
+    asked, fetched, elsewhere = fresh_series(), fresh_series(), fresh_series()
+    gap, untold = Interval(START, START + 6 * HOUR), Interval(START + 9 * HOUR, START + 10 * HOUR)
+    for series, venue in ((asked, "binance"), (fetched, "binance"), (elsewhere, "okx")):
+        with database.transaction() as cursor:
+            coverage.extend_coverage(cursor, venue, series, Interval(START, START + 50 * HOUR), START, START)
+            gap_fills.record_attempt(cursor, series, Attempt("binance", gap._replace(end_ms=gap.end_ms + HOUR), START, 3))
+            if series != fetched:
+                gap_fills.record_attempt(cursor, series, Attempt("kraken", gap, START, 2))
+                gap_fills.record_attempt(cursor, series, Attempt("kraken", untold, START, 0))
+    with database.transaction() as cursor:
+        series_sources.register_source(cursor, fetched, "binance", "rest")
+        series_sources.register_source(cursor, fetched, "kraken", "secondary")
+        for source in ("binance", "kraken"):
+            page = Page(wire_rows(opens(2)), gap, "test://page", "0" * 64, START)
+            fetch_log.log_fetches(cursor, 1, source, fetched, [page])
+        raw.append(cursor, "binance", asked, wire_rows(opens(2)), 1, START)
+        raw.append(cursor, "binance_archive", asked, wire_rows(opens(1, START + 4 * HOUR)), 1, START)
+        raw.append(cursor, "kraken", asked, wire_rows(opens(6)), 1, START)
+        raw.append(cursor, "binance", asked, wire_rows(opens(1), 5), 2, START)
+        bad = {**wire_rows(opens(1), 5), "revision": np.array([1], "int16"), "fetch_id": np.array([2])}
+        told = {"rule": np.array(["r"], object), "reason": np.array(["bad"], object)}
+        quality_log.quarantine_rows(cursor, "binance", asked, {**bad, **told}, START)
+    looked = outages.read_looked(database, "binance")
+    assert {series: [(one.span, one.delivered_ms.tolist()) for one in some] for series, some in looked.items()} == {
+        asked: [(gap, [START + HOUR, START + 4 * HOUR])],
+        fetched: [(gap, [])],
+    }
+    replace(database, [SECOND])
+    found = Interval(SECOND.start_ms, SECOND.end_ms)
+    for symbol in SECOND.symbols:
+        [one] = outages.read_looked(database, "binance")[Series(symbol, asked.timeframe)]
+        assert one.span == found and len(one.delivered_ms) == 0
 
 
 def test_a_declared_outage_is_not_what_is_found(database: Database) -> None:

@@ -20,7 +20,7 @@ from cryptai_pipelines.quality.gap_classes import (
     unlisted_spans,
 )
 from cryptai_pipelines.quality.gaps import Gap
-from cryptai_pipelines.quality.outages import find_outages
+from cryptai_pipelines.quality.outages import find_outages, lacked_by_venue
 from cryptai_pipelines.storage import market_data, outages, quality_log
 from cryptai_pipelines.storage.database import Cursor, Database, run_transaction
 
@@ -31,11 +31,12 @@ _MANY_SYMBOLS, _MOST_SYMBOLS = 3, 0.9
 
 
 def bring_outages_up_to_date(database: Database, venue: str, failures: Failures, now_ms: int, omits_empty: bool | None) -> int:
-    """Find the outages of `venue` in the gaps of all its series; how many rows changed."""
+    """Find the outages of `venue` in what it lacks of all its series, whoever closed a hole of them; how many rows changed."""
     gaps, covered = quality_log.read_venue_gaps(database, venue)
+    lacked = lacked_by_venue(gaps, covered, outages.read_looked(database, venue))
     unexplained = {
-        series: [gap for gap in found if not any(_overlap(gap, span) for span, _ in failures.get(series, ()))]
-        for series, found in gaps.items()
+        series: [span for span in spans if not any(_overlap(span, failed) for failed, _ in failures.get(series, ()))]
+        for series, spans in lacked.items()
     }
     strict = {"least_symbols": _MANY_SYMBOLS, "least_share": _MOST_SYMBOLS} if omits_empty else {}
     found = find_outages(unexplained, covered, **strict)  # type: ignore[arg-type]
