@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptai_pipelines.storage.database import Database
 
 _SHOWN = 20
+_TIMEFRAME = "1h"
 _FORMATS = (".csv", ".parquet")
 
 
@@ -31,7 +32,9 @@ class Fill(enum.StrEnum):
 
 def bars(
     series: Annotated[str, typer.Argument(metavar="SERIES", help="Such as BTC-USDT@1h, or BTC-USDT with --timeframe.")],
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w; the default is 1h.")
+    ] = None,
     as_of: Annotated[str | None, typer.Option(metavar="TIME", help="As known at this moment (ISO 8601, UTC).")] = None,
     start: StartOption = None,
     end: EndOption = None,
@@ -68,13 +71,18 @@ def bars(
         _print(found, _named(chosen, simulated))
 
 
-def _series(text: str, timeframe: str) -> Series:
+def _series(text: str, timeframe: str | None) -> Series:
+    from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.market.series import Series, parse_series, parse_symbol
     from cryptai_pipelines.market.timeframe import parse_timeframe
 
-    if "@" in text or "|" in text:
-        return parse_series(text.replace("@", "|"))
-    return Series(parse_symbol(text), parse_timeframe(timeframe))
+    given = None if timeframe is None else parse_timeframe(timeframe)
+    if "@" not in text and "|" not in text:
+        return Series(parse_symbol(text), given or parse_timeframe(_TIMEFRAME))
+    series = parse_series(text.replace("@", "|"))
+    if given not in (None, series.timeframe):
+        raise BadInput(f"--timeframe {timeframe} is not that of {text}; accepted: {series.timeframe.code}, or none beside it")
+    return series
 
 
 def _named(series: Series, simulated: bool) -> str:
