@@ -44,20 +44,20 @@ def bars(
 ) -> None:
     """Show the bars of a series with the source and origin of each; the last 20 on a terminal, all with --to or --json."""
     from cryptai_pipelines.cli.output import print_json, say
-    from cryptai_pipelines.cli.selection import chosen_window
-    from cryptai_pipelines.market.clock import parse_time
+    from cryptai_pipelines.cli.selection import chosen_moment, chosen_window
+    from cryptai_pipelines.market.clock import format_moment
     from cryptai_pipelines.market.errors import BadInput
 
     chosen = _series(series, timeframe)
     if to is not None and to.suffix not in _FORMATS:
         raise BadInput(f"--to {to} is not accepted; accepted: a file that ends in {' or '.join(_FORMATS)}")
-    known_at = None if as_of is None else parse_time(as_of, "--as-of")
+    known_at = chosen_moment(as_of)
     found, simulated = _read(chosen, chosen_window(start, end), known_at, fill)
     summary: dict[str, Any] = {
         "symbol": chosen.symbol,
         "timeframe": chosen.timeframe.code,
         "simulated": simulated,
-        "as_of": as_of,
+        "as_of": None if known_at is None else format_moment(known_at),
         "bars": len(found),
         "filled": int(found["is_filled"].sum()),
         "origins": {str(name): int(count) for name, count in found["origin"].value_counts().items() if count},

@@ -70,10 +70,12 @@ def print_series(told: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_backtest(result: Mapping[str, Any]) -> None:
-    """The metrics of one result, one per line."""
+    """The metrics of one result, one per line, under what they are of."""
     mark = " (simulated)" if result["simulated"] else ""
-    title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}"
-    table = Table("metric", "value", title=title)
+    known = f", bars as known at {result['as_of']}" if result["as_of"] else ""
+    title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}{known}"
+    # A title that is longer than the table is wide would be wrapped in the middle of the moment.
+    table = Table("metric", "value", title=title, min_width=len(title))
     shown = dict.fromkeys((*METRICS, *result["metrics"]))
     for name in shown:
         if name in result["metrics"]:

@@ -12,7 +12,7 @@ from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
-from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.clock import format_moment
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
@@ -51,7 +51,7 @@ def publish(
     account of the data is always of the whole series, as it is stored now."""
     series, daily = header.series, backtests.read_daily(database, identity)
     known = header.config.get("known_at")
-    title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_time(int(known))}")
+    title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_moment(int(known))}")
     simulated = bool(symbols.is_simulated(database, venue, series.symbol))
     metrics = {name: np.nan if value is None else float(value) for name, value in header.metrics.items()}
     report = Report(
