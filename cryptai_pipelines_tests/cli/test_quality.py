@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cryptai_pipelines.cli.results import stored_series
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -85,6 +86,16 @@ def test_quality_tells_months_findings_quarantine_outages_and_syncs(invoke: Invo
         assert part in shown
     assert "gaps, venue_outage: 1, bars missing in them: 5" in shown and "COMPLETED" in shown
     assert "ETH-USDT 1h" not in shown
+
+
+def test_completeness_is_one_number_wherever_it_is_told(invoke: Invoke, filled_store: str, database: Database) -> None:
+    plain = stored_series(database, "binance", BTC)
+    assert (plain["completeness"], plain["excused_bars"]) == (893 / 900, 0)
+    [btc, eth] = invoke("quality", "--assess", "--json", CRYPTAI_DATABASE_URL=filled_store).object["series"]
+    told = stored_series(database, "binance", BTC)
+    assert (told["expected_bars"], told["excused_bars"], told["bars"], told["missing_bars"]) == (900, 5, 893, 7)
+    assert told["completeness"] == btc["completeness"] == 893 / 895
+    assert stored_series(database, "binance", ETH)["completeness"] == eth["completeness"] == 1.0
 
 
 def test_what_is_not_known_is_named(invoke: Invoke, filled_store: str) -> None:

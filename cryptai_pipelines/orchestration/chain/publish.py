@@ -77,14 +77,14 @@ def _without_days(settled: EngineState) -> dict[str, float]:
 
 
 def _quality(database: Database, series: Series) -> dict[str, object]:
-    expected, received = quality_log.count_bars(database, series)
+    expected, received, excused = quality_log.completeness_adjusted(database, series)
     gaps, missing = quality_log.count_missing(database, series)
     quarantined = quality_log.count_quarantined(database, series)
     return {
         "bars": received,
         "gaps": gaps,
         "missing bars": missing,
-        "completeness": f"{100 * received / expected:.3f} %" if expected else "not defined",
+        "completeness": f"{100 * received / (expected - excused):.3f} %" if expected > excused else "not defined",
         "quarantined": ", ".join(f"{count} {rule}" for rule, count in quarantined.items()) or "none",
         "filled bars": market_data.count_filled(database, series),
     }
