@@ -43,7 +43,7 @@ def bars(
     json: JsonOption = False,
 ) -> None:
     """Show the bars of a series with the source and origin of each; the last 20 on a terminal, all with --to or --json."""
-    from cryptai_pipelines.cli.output import print_json, say
+    from cryptai_pipelines.cli.output import counted, print_json, say
     from cryptai_pipelines.cli.selection import chosen_moment, chosen_window
     from cryptai_pipelines.market.clock import format_moment
     from cryptai_pipelines.market.errors import BadInput
@@ -64,7 +64,7 @@ def bars(
     }
     if to is not None:
         _write(found.assign(simulated=True) if simulated else found, to)
-        say(f"bars: {len(found):,} bars of {_named(chosen, simulated)} written to {to}")
+        say(f"bars: {counted(len(found), 'bar')} of {_named(chosen, simulated)} written to {to}")
     if json:
         print_json(summary if to is not None else {**summary, "rows": _rows(found)})
     elif to is None:

@@ -85,12 +85,12 @@ def _on_rows(name: str) -> Callable[[int], None]:
     last = time.monotonic()
 
     def tell(rows: int) -> None:
-        from cryptai_pipelines.cli.output import say
+        from cryptai_pipelines.cli.output import counted, say
 
         nonlocal last
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"reading {name}: {rows:,} rows")
+            say(f"reading {name}: {counted(rows, 'row')}")
 
     return tell
 

@@ -79,11 +79,19 @@ def test_what_is_odd_about_the_rows_as_they_came_is_told(
     arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h")
     ts = bars["ts"]
     expected = [
-        _finding("unsorted", "warning", ts[20], 1, "1 rows open before the row they follow, by up to 1 bar lengths"),
-        _finding("duplicate_run", "warning", ts[50], 2, "2 rows in a row have the open time of the row before"),
-        _finding("mixed_time_unit", "error", ts[200], 10, "10 open times in a row are not in milliseconds, or lie before 2009"),
         _finding(
-            "shifted_grid", "warning", ts[100] + pd.Timedelta(seconds=1694), 43, "43 rows in a row open 1694 s behind the grid"
+            "unsorted", "warning", ts[20], 1, "rows that open before the row they follow: 1, by up to 1 x the length of a bar"
+        ),
+        _finding("duplicate_run", "warning", ts[50], 2, "rows in a row with the open time of the row before: 2"),
+        _finding(
+            "mixed_time_unit", "error", ts[200], 10, "open times in a row that are not in milliseconds, or lie before 2009: 10"
+        ),
+        _finding(
+            "shifted_grid",
+            "warning",
+            ts[100] + pd.Timedelta(seconds=1694),
+            43,
+            "rows in a row that open 1694 s behind the grid: 43",
         ),
     ]
     dry = invoke(*arguments, "--dry-run", "--json").object
