@@ -47,7 +47,7 @@ def alerts(
 @app.command()
 def test(json: JsonOption = False) -> None:
     """Send a test message to every receiver and report what became of it; exit code 1 when one did not take it."""
-    from cryptai_pipelines.cli.output import print_json, say, step
+    from cryptai_pipelines.cli.output import counted, print_json, say, step
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.orchestration.alerts.delivery import send
     from cryptai_pipelines.orchestration.alerts.messages import trial_message
@@ -58,7 +58,7 @@ def test(json: JsonOption = False) -> None:
     receivers = read_receivers(settings.alert_urls)
     if not receivers:
         raise BadInput("CRYPTAI_ALERT_URLS is empty; accepted: Apprise URLs, comma separated, such as json://HOST:PORT/PATH")
-    with step(f"alerts: a test message to {len(receivers)} receivers"):
+    with step(f"alerts: a test message to {counted(len(receivers), 'receiver')}"):
         errors = [(one, next(iter(send(one, [trial_message(settings.ui_url)])))) for one in receivers]
     failed = [f"{one.shown}: {error}" for one, error in errors if error]
     if json:

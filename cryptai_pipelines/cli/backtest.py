@@ -32,9 +32,7 @@ def backtest(
     """Simulate the strategy on the stored bars of a series, print the metrics and write the report."""
     from cryptai_pipelines.cli.output import print_json, say
     from cryptai_pipelines.cli.results import print_backtest
-    from cryptai_pipelines.cli.selection import chosen_window
-    from cryptai_pipelines.market.clock import SystemClock, parse_time
-    from cryptai_pipelines.market.errors import BadInput
+    from cryptai_pipelines.cli.selection import chosen_moment, chosen_window
     from cryptai_pipelines.market.series import Series, parse_symbol
     from cryptai_pipelines.market.timeframe import parse_timeframe
     from cryptai_pipelines.settings import load_settings
@@ -49,10 +47,7 @@ def backtest(
     }
     series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
     settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
-    known_at = None if as_of is None else parse_time(as_of, "--as-of")
-    if known_at is not None and known_at > SystemClock().now_ms():
-        raise BadInput(f"--as-of {as_of!r} is in the future; accepted: a moment of which all is known")
-    result = _simulated(series, strategy, settings, chosen_window(start, end), known_at)
+    result = _simulated(series, strategy, settings, chosen_window(start, end), chosen_moment(as_of))
     if json:
         print_json(result)
         return

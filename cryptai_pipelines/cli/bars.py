@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cryptai_pipelines.storage.database import Database
 
 _SHOWN = 20
+_TIMEFRAME = "1h"
 _FORMATS = (".csv", ".parquet")
 
 
@@ -31,7 +32,9 @@ class Fill(enum.StrEnum):
 
 def bars(
     series: Annotated[str, typer.Argument(metavar="SERIES", help="Such as BTC-USDT@1h, or BTC-USDT with --timeframe.")],
-    timeframe: Annotated[str, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
+    timeframe: Annotated[
+        str | None, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w; the default is 1h.")
+    ] = None,
     as_of: Annotated[str | None, typer.Option(metavar="TIME", help="As known at this moment (ISO 8601, UTC).")] = None,
     start: StartOption = None,
     end: EndOption = None,
@@ -40,41 +43,46 @@ def bars(
     json: JsonOption = False,
 ) -> None:
     """Show the bars of a series with the source and origin of each; the last 20 on a terminal, all with --to or --json."""
-    from cryptai_pipelines.cli.output import print_json, say
-    from cryptai_pipelines.cli.selection import chosen_window
-    from cryptai_pipelines.market.clock import parse_time
+    from cryptai_pipelines.cli.output import counted, print_json, say
+    from cryptai_pipelines.cli.selection import chosen_moment, chosen_window
+    from cryptai_pipelines.market.clock import format_moment
     from cryptai_pipelines.market.errors import BadInput
 
     chosen = _series(series, timeframe)
     if to is not None and to.suffix not in _FORMATS:
         raise BadInput(f"--to {to} is not accepted; accepted: a file that ends in {' or '.join(_FORMATS)}")
-    known_at = None if as_of is None else parse_time(as_of, "--as-of")
+    known_at = chosen_moment(as_of)
     found, simulated = _read(chosen, chosen_window(start, end), known_at, fill)
     summary: dict[str, Any] = {
         "symbol": chosen.symbol,
         "timeframe": chosen.timeframe.code,
         "simulated": simulated,
-        "as_of": as_of,
+        "as_of": None if known_at is None else format_moment(known_at),
         "bars": len(found),
         "filled": int(found["is_filled"].sum()),
         "origins": {str(name): int(count) for name, count in found["origin"].value_counts().items() if count},
     }
     if to is not None:
         _write(found.assign(simulated=True) if simulated else found, to)
-        say(f"bars: {len(found):,} bars of {_named(chosen, simulated)} written to {to}")
+        say(f"bars: {counted(len(found), 'bar')} of {_named(chosen, simulated)} written to {to}")
     if json:
         print_json(summary if to is not None else {**summary, "rows": _rows(found)})
     elif to is None:
         _print(found, _named(chosen, simulated))
 
 
-def _series(text: str, timeframe: str) -> Series:
+def _series(text: str, timeframe: str | None) -> Series:
+    from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.market.series import Series, parse_series, parse_symbol
     from cryptai_pipelines.market.timeframe import parse_timeframe
 
-    if "@" in text or "|" in text:
-        return parse_series(text.replace("@", "|"))
-    return Series(parse_symbol(text), parse_timeframe(timeframe))
+    given = None if timeframe is None else parse_timeframe(timeframe)
+    if "@" not in text and "|" not in text:
+        return Series(parse_symbol(text), given or parse_timeframe(_TIMEFRAME))
+    series = parse_series(text.replace("@", "|"))
+    if given not in (None, series.timeframe):
+        raise BadInput(f"--timeframe {timeframe} is not that of {text}; accepted: {series.timeframe.code}, or none beside it")
+    return series
 
 
 def _named(series: Series, simulated: bool) -> str:

@@ -79,6 +79,7 @@ def _gaps_of(database: Database, series: Series) -> list[dict[str, Any]]:
 def _print(told: list[dict[str, Any]], series: int) -> None:
     from rich.table import Table
 
+    from cryptai_pipelines.cli.output import counted
     from cryptai_pipelines.cli.results import print_table
 
     if not told:
@@ -97,7 +98,8 @@ def _print(told: list[dict[str, Any]], series: int) -> None:
             tried,
         )
     print_table(table)
-    typer.echo(f"{len(told):,} gaps, {sum(gap['bars'] for gap in told):,} bars missing in {series} series")
+    missing = counted(sum(gap["bars"] for gap in told), "bar")
+    typer.echo(f"{counted(len(told), 'gap')}, {missing} missing in {series:,} series")
 
 
 def _close(settings: Settings, names: Named, ask_again: bool, json: bool) -> int:
@@ -182,12 +184,12 @@ def _series_told(one: MendedSeries) -> dict[str, Any]:
 
 def _print_mended(one: MendedSeries) -> None:
     """One line for a series that reached the end, and one on stderr for every source that could not answer."""
-    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.output import counted, say
 
     closed = one.closed
     if closed is not None and one.error is None:
         by = ", ".join(f"{bars:,} by {source}" for source, bars in closed.closed_by.items()) or "none"
-        parts = [f"{closed.gaps:,} gaps", f"bars closed: {by}", f"filled: {closed.filled:,}"]
+        parts = [counted(closed.gaps, "gap"), f"bars closed: {by}", f"filled: {closed.filled:,}"]
         parts.append(f"left: {closed.left:,} (filled ones included)" if closed.filled else f"left: {closed.left:,}")
         if one.reread.replaced or one.reread.restated:
             parts.append(f"archive files replaced: {len(one.reread.replaced):,}, bars restated: {one.reread.restated:,}")

@@ -15,7 +15,7 @@ from cryptai_pipelines.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from cryptai_pipelines.market.series import Series
-    from cryptai_pipelines.orchestration.chain.import_file import RuleFindings
+    from cryptai_pipelines.orchestration.chain.import_file import RefusedRows, RuleFindings
     from cryptai_pipelines.settings import Settings
     from cryptai_pipelines.sources.bar_files import BarFile
 
@@ -89,12 +89,12 @@ def _on_rows(name: str) -> Callable[[int], None]:
     last = time.monotonic()
 
     def tell(rows: int) -> None:
-        from cryptai_pipelines.cli.output import say
+        from cryptai_pipelines.cli.output import counted, say
 
         nonlocal last
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"reading {name}: {rows:,} rows")
+            say(f"reading {name}: {counted(rows, 'row')}")
 
     return tell
 
@@ -102,9 +102,9 @@ def _on_rows(name: str) -> Callable[[int], None]:
 def _told(file: BarFile, series: Series, source: str) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from cryptai_pipelines.orchestration.chain.import_file import judge_received
+    from cryptai_pipelines.orchestration.chain.import_file import judge_received, judge_rows
 
-    found = judge_received(file)
+    found, refused = judge_received(file), judge_rows(file)
     return {
         "symbol": series.symbol,
         "timeframe": series.timeframe.code,
@@ -112,6 +112,8 @@ def _told(file: BarFile, series: Series, source: str) -> dict[str, Any]:
         "recognised": asdict(file.findings),
         "findings": _findings(found),
         "findings_by_rule": {rule: {"findings": one.count, "rows": one.rows} for rule, one in found.items()},
+        "rows_refused": sum(one.rows for one in refused.values()),
+        "refused_by_rule": _refused(refused),
     }
 
 
@@ -129,6 +131,14 @@ def _findings(found: Mapping[str, RuleFindings]) -> list[dict[str, Any]]:
         for rule, one in found.items()
         for finding in one.first
     ]
+
+
+def _refused(refused: Mapping[str, RefusedRows]) -> dict[str, dict[str, Any]]:
+    from cryptai_pipelines.market.clock import format_time
+
+    return {
+        rule: {"rows": one.rows, "first_open": format_time(one.first_ms), "reason": one.reason} for rule, one in refused.items()
+    }
 
 
 def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank: Rank | None) -> dict[str, Any]:
@@ -170,16 +180,19 @@ def _stored(settings: Settings, series: Series, source: str, file: BarFile, rank
 
 
 def _tell_findings(told: dict[str, Any], dry_run: bool) -> None:
+    from cryptai_pipelines.cli.output import counted
+
     found = told["recognised"]
     columns = ", ".join(f"{field} = {name!r}" for field, name in found["columns"].items())
     lines = [
-        f"{found['file']}: {found['kind']}, {found['rows']:,} rows, {found['order']}",
+        f"{found['file']}: {found['kind']}, {counted(found['rows'], 'row')}, {found['order']}",
         f"  columns     {columns}",
         f"  not read    {', '.join(map(repr, found['ignored'])) or 'none'}",
         f"  times       {', '.join(found['times'])}",
         f"  duplicates  {found['repeated']:,} the same, {found['conflicting']:,} conflicting{_conflicts(found)}",
         f"  off grid    {found['off_grid']:,}",
         *(f"  findings    {line}" for line in _finding_lines(told) or ["none"]),
+        *(f"  refused     {line}" for line in _refused_lines(told) or ["none"]),
         f"  unfinished  {_unfinished(found)}",
         *(f"  note        {note}" for note in found["notes"]),
         f"  bars        {found['bars']:,} from {found['first']} to {found['last']}",
@@ -200,6 +213,15 @@ def _finding_lines(told: dict[str, Any]) -> list[str]:
     return lines
 
 
+def _refused_lines(told: dict[str, Any]) -> list[str]:
+    from cryptai_pipelines.cli.output import counted
+
+    return [
+        f"{rule}: {counted(one['rows'], 'row')}, the first at {one['first_open']}: {one['reason']}"
+        for rule, one in told["refused_by_rule"].items()
+    ]
+
+
 def _conflicts(found: dict[str, Any]) -> str:
     shown = ", ".join(found["conflicts"])
     return f" (the last row in the file counts; {shown}{' ...' if found['conflicting'] > 3 else ''})" if shown else ""
@@ -216,5 +238,7 @@ def _tell_stored(told: dict[str, Any]) -> None:
     from cryptai_pipelines.cli.results import print_series
 
     ranked = ", ".join(one["source"] for one in told["sources"])
+    by_rule = ", ".join(f"{one['rows']:,} {rule}" for rule, one in told["refused_by_rule"].items())
     typer.echo(f"  stored      {told['rows_new']:,} new, {told['rows_restated']:,} restated; believed in this order: {ranked}")
+    typer.echo(f"  validated   {told['rows_refused']:,} refused{f' ({by_rule}), which are in quarantine' * bool(by_rule)}")
     print_series([told])

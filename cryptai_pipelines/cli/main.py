@@ -30,6 +30,7 @@ from cryptai_pipelines.cli import (
     webhook,
 )
 from cryptai_pipelines.cli.interrupts import note_interrupts, received_signal
+from cryptai_pipelines.cli.options import GivenOnce
 from cryptai_pipelines.cli.output import configure_logging, print_json, say
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 
@@ -71,6 +72,9 @@ app.command("doctor")(doctor.doctor)
 app.add_typer(alerts.app, name="alerts", help="What is wrong, and who was told of it.")
 app.add_typer(outages.app, name="outages", help="When the venue stood still, as found or as declared.")
 app.add_typer(db.app, name="db", help="The database: its URL, its schema, a psql on it, its backups.")
+for _group in (app, alerts.app, outages.app, db.app):
+    for _command in _group.registered_commands:
+        _command.cls = GivenOnce
 
 
 def run() -> NoReturn:

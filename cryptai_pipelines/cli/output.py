@@ -78,6 +78,11 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     console.print(table)
 
 
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun, such as `1 gap` and `2,000 gaps`; `many` where the plural is not `one` with an s."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def say(line: str) -> None:
     """A line for the person at the terminal; not part of the result."""
     if sys.stderr.isatty():

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from cryptai_pipelines.cli.interrupts import breakable, refuse_interrupted
-from cryptai_pipelines.cli.output import say, stderr
+from cryptai_pipelines.cli.output import counted, say, stderr
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress
 from cryptai_pipelines.orchestration.chain.outcome import Progress as Step
@@ -85,6 +85,6 @@ def _on_lines() -> OnProgress:
         elapsed = now - start
         rate = f", {step.bars / elapsed:,.0f} bars/s" if elapsed > 0 else ""
         left = f", {elapsed * (step.total - step.done) / step.done:.0f} s left" if 0 < step.done < step.total else ""
-        say(f"{step.series} {step.asset}: {share:.0f} %, {step.bars:,} bars{rate}{left}")
+        say(f"{step.series} {step.asset}: {share:.0f} %, {counted(step.bars, 'bar')}{rate}{left}")
 
     return show

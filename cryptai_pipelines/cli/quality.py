@@ -125,6 +125,8 @@ def _series_told(one: SeriesQuality) -> dict[str, Any]:
 
 
 def _print(found: QualityAssessment, syncs: dict[Series, list[dict[str, Any]]]) -> None:
+    if len(found.series) > 1:
+        _print_overview(found, syncs)
     for one in found.series:
         _print_months(one)
         _print_findings(one)
@@ -135,6 +137,36 @@ def _print(found: QualityAssessment, syncs: dict[Series, list[dict[str, Any]]]) 
     for outage in found.outages:
         symbols = f"{len(outage.symbols)} of {outage.of_symbols} symbols"
         typer.echo(f"outage of {found.venue} {format_time(outage.start_ms)} to {format_time(outage.end_ms)}: {symbols}")
+
+
+def _print_overview(found: QualityAssessment, syncs: dict[Series, list[dict[str, Any]]]) -> None:
+    """A line per series, before the details of each. `quarantined` are bars in whose place no good one stands."""
+    from cryptai_pipelines.cli.output import print_table
+
+    heads = ("series", "bars", "complete", "missing", "quarantined", "findings", "last sync")
+    print_table(heads, [_overview(one, syncs[one.series]) for one in found.series])
+
+
+def _overview(one: SeriesQuality, syncs: list[dict[str, Any]]) -> tuple[str, ...]:
+    share = one.total.completeness
+    return (
+        str(one.series),
+        f"{one.total.received:,}",
+        "" if share is None else f"{100 * share:.3f} %",
+        f"{sum(one.missing.values()):,}",
+        f"{sum(one.quarantined.values()):,}",
+        _by_severity(one),
+        f"{syncs[0]['status']}, {syncs[0]['started_at']:%Y-%m-%dT%H:%M:%SZ}" if syncs else "none",
+    )
+
+
+def _by_severity(one: SeriesQuality) -> str:
+    """How many findings there are, the grave ones by name."""
+    from cryptai_pipelines.cli.output import counted
+
+    severities = [finding.severity for findings in one.findings.values() for finding in findings]
+    grave = ", ".join(counted(severities.count(name), name) for name in ("error", "warning") if name in severities)
+    return f"{len(severities):,} ({grave})" if grave else f"{len(severities):,}"
 
 
 def _print_months(one: SeriesQuality) -> None:

@@ -25,7 +25,7 @@ def replay(
     ] = 6000,
 ) -> None:
     """Serve recorded (DIR) or simulated (--simulate SEED) bars until interrupted."""
-    from cryptai_pipelines.cli.output import say
+    from cryptai_pipelines.cli.output import counted, say
     from cryptai_pipelines.market.clock import parse_time
     from cryptai_pipelines.market.errors import BadInput
     from cryptai_pipelines.replay.rate_limit import Limits
@@ -40,5 +40,8 @@ def replay(
     if folder is not None:
         venue, title = open_recorded(folder, clock), f"recorded bars of {folder}"
     else:
-        venue, title = open_simulated(simulate, symbols, clock), f"a simulated market of {symbols} symbols (seed {simulate})"
+        venue, title = (
+            open_simulated(simulate, symbols, clock),
+            f"a simulated market of {counted(symbols, 'symbol')} (seed {simulate})",
+        )
     serve(venue, port, ready=lambda url: say(f"replay: {title} at {url}"), limits=Limits(weight_per_minute=weight_limit))

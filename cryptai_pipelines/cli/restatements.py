@@ -68,11 +68,13 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
 
 def _touched(touched: dict[str, Any]) -> str:
     """In words what depended on the bars."""
+    from cryptai_pipelines.cli.output import counted
+
     parts = [
-        f"{touched['technical_indicators']['rows']:,} indicators",
-        f"{sum(one['rows'] for one in touched['signals']):,} signals",
-        f"{len(touched['backtest_results'])} backtests",
-        f"{sum(one['trades'] for one in touched['backtest_results']):,} trades",
+        counted(touched["technical_indicators"]["rows"], "indicator"),
+        counted(sum(one["rows"] for one in touched["signals"]), "signal"),
+        counted(len(touched["backtest_results"]), "backtest"),
+        counted(sum(one["trades"] for one in touched["backtest_results"]), "trade"),
     ]
     named = [part for part in parts if not part.startswith("0 ")]
     return ", ".join(named) or "nothing"

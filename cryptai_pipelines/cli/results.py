@@ -22,9 +22,10 @@ _SHARES = ("win_rate", "exposure", "ambiguous_share", "filled_share")
 
 
 def stored_series(database: Database, venue: str, series: Series) -> dict[str, Any]:
-    """Bars, gaps, completeness and quarantine of one series."""
+    """Bars, gaps, completeness and quarantine of one series. Completeness is that of `cryptai quality`: bars as a share of the
+    expected ones less `excused_bars`, which nobody could have received."""
     covered, (first, last) = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)
-    expected, bars = quality_log.count_bars(database, series)
+    expected, bars, excused = quality_log.completeness_adjusted(database, series)
     gaps, missing = quality_log.count_missing(database, series)
     quarantined = quality_log.count_quarantined(database, series)
     return {
@@ -34,9 +35,10 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
         "simulated": bool(symbols.is_simulated(database, venue, series.symbol)),
         "bars": bars,
         "expected_bars": expected,
+        "excused_bars": excused,
         "missing_bars": missing,
         "gaps": gaps,
-        "completeness": bars / expected if expected else None,
+        "completeness": bars / (expected - excused) if expected > excused else None,
         "quarantined": quarantined,
         "first_bar": None if first is None else format_time(first),
         "last_bar": None if last is None else format_time(last),
@@ -54,7 +56,7 @@ def print_series(told: Sequence[Mapping[str, Any]]) -> None:
     """One table row per series."""
     table = Table("series", "bars", "gaps", "missing", "complete", "quarantined", "first", "last")
     for one in told:
-        complete = "" if one["completeness"] is None else f"{100 * one['completeness']:.2f} %"
+        complete = "" if one["completeness"] is None else f"{100 * one['completeness']:.3f} %"
         new = f" (+{one['validated_rows_written']:,})" if one.get("validated_rows_written") else ""
         table.add_row(
             f"{one['symbol']} {one['timeframe']}{' (simulated)' if one['simulated'] else ''}",
@@ -70,10 +72,12 @@ def print_series(told: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_backtest(result: Mapping[str, Any]) -> None:
-    """The metrics of one result, one per line."""
+    """The metrics of one result, one per line, under what they are of."""
     mark = " (simulated)" if result["simulated"] else ""
-    title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}"
-    table = Table("metric", "value", title=title)
+    known = f", bars as known at {result['as_of']}" if result["as_of"] else ""
+    title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}{known}"
+    # A title that is longer than the table is wide would be wrapped in the middle of the moment.
+    table = Table("metric", "value", title=title, min_width=len(title))
     shown = dict.fromkeys((*METRICS, *result["metrics"]))
     for name in shown:
         if name in result["metrics"]:

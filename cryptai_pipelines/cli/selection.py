@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cryptai_pipelines.market.clock import parse_window
+from cryptai_pipelines.market.clock import SystemClock, parse_time, parse_window
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series, parse_symbol
@@ -81,6 +81,15 @@ def venue_name(exchange: str | None, settings: Settings) -> str:
 def chosen_window(start: str | None, end: str | None) -> Interval | None:
     """The interval of `--start` and `--end`, None when neither is given; `BadInput` when it ends before it starts."""
     return parse_window(start, end, ("--start", "--end"))
+
+
+def chosen_moment(as_of: str | None) -> int | None:
+    """The moment of `--as-of` (epoch ms), None when it is not given. `BadInput` for one in the future: what will be known by
+    then still changes."""
+    known_at = None if as_of is None else parse_time(as_of, "--as-of")
+    if known_at is not None and known_at > SystemClock().now_ms():
+        raise BadInput(f"--as-of {as_of!r} is in the future; accepted: a moment of which all is known")
+    return known_at
 
 
 def run_name(command: str) -> str:

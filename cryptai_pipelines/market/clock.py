@@ -70,3 +70,9 @@ def parse_window(start: str | None, end: str | None, names: tuple[str, str] = ("
 def format_time(ts_ms: int) -> str:
     """ISO 8601 in UTC with a `Z`, to the second, such as `2024-01-31T12:00:00Z`."""
     return dt.datetime.fromtimestamp(ts_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_moment(at_ms: int) -> str:
+    """As `format_time`, with the milliseconds where there are any, such as `2024-01-31T12:00:00.250Z`."""
+    text = format_time(at_ms - at_ms % 1000)
+    return f"{text[:-1]}.{at_ms % 1000:03d}Z" if at_ms % 1000 else text

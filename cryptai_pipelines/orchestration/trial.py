@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cryptai_pipelines.backtest.engine import settle, start
-from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -64,7 +64,8 @@ def _read(database: Database, lease: SeriesLease, trial: Trial, on_progress: OnP
 
 
 def stored_result(database: Database, venue: str, identity: int, header: backtests.BacktestHeader) -> dict[str, Any]:
-    """A result as plain data, for whoever shows it."""
+    """A result as plain data, for whoever shows it. `as_of`: the moment of which its bars were, None for those of now."""
+    known_at = header.config.get("known_at")
     return {
         "backtest_id": identity,
         "strategy": header.strategy,
@@ -77,6 +78,7 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "trade_count": header.trade_count,
         "ambiguous_count": header.ambiguous_count,
         "trades_sha256": header.trades_sha256,
+        "as_of": None if known_at is None else format_moment(int(known_at)),
         "config": dict(header.config),
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
     }
@@ -91,5 +93,5 @@ def _nothing_simulated(trial: Trial, series: Series, whole: Interval) -> Cryptai
     stored = f"stored: {format_time(whole.start_ms)} to {format_time(whole.end_ms)}"
     if trial.window is not None:
         return BadInput(f"no bars of {series} are stored between --start and --end; {stored}")
-    known = "" if trial.known_at_ms is None else f" was known at {format_time(trial.known_at_ms)}"
+    known = "" if trial.known_at_ms is None else f" was known at {format_moment(trial.known_at_ms)}"
     return CryptaiError(f"no good bar of {series}{known or ' is stored'}; {stored}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cryptai_pipelines.replay.recorded import open_recorded
 from cryptai_pipelines.replay.server import running
 from cryptai_pipelines.replay.simulated import open_simulated
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.times import to_datetime, to_ms
 from cryptai_pipelines_tests.cli.conftest import Invoke
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.test_chain_properties import BARS, HOUR, SERIES, START, bring_up_to_date, walk_bars
@@ -78,8 +80,34 @@ def test_a_simulated_market_is_labelled_and_is_not_imported(database: Database, 
     assert refused.code == 2 and "made_up.csv holds simulated bars" in refused.err
 
 
-def test_a_backtest_is_not_as_of_a_moment_of_which_not_all_is_known(filled: Database, invoke: Invoke) -> None:
-    ended = invoke("backtest", "BTC-USDT", "--as-of", "2999-01-01", CRYPTAI_DATABASE_URL=filled.url)
-    assert ended.code == 2 and "--as-of '2999-01-01' is in the future; accepted: a moment of which all is known" in ended.err
+def test_nothing_is_told_as_of_a_moment_of_which_not_all_is_known(filled: Database, invoke: Invoke) -> None:
+    for command in (["backtest", "BTC-USDT"], ["bars", "BTC-USDT@1h"]):
+        ended = invoke(*command, "--as-of", "2999-01-01", CRYPTAI_DATABASE_URL=filled.url)
+        assert (
+            ended.code == 2 and "--as-of '2999-01-01' is in the future; accepted: a moment of which all is known" in ended.err
+        )
     ended = invoke("backtest", "BTC-USDT", "--as-of", "2020-01-01", CRYPTAI_DATABASE_URL=filled.url)
     assert ended.code == 1 and "no bar of BTC-USDT 1h was known at 2020-01-01T00:00:00Z" in ended.err
+
+
+def test_the_moment_of_an_answer_is_named_in_one_spelling(filled: Database, invoke: Invoke) -> None:
+    store = {"CRYPTAI_DATABASE_URL": filled.url}
+    typed, spelled = _after_the_last_row(filled)
+    for command in (["bars", "BTC-USDT@1h"], ["backtest", "BTC-USDT"]):
+        assert invoke(*command, "--json", **store).object["as_of"] is None
+        assert invoke(*command, "--as-of", typed, "--json", **store).object["as_of"] == spelled
+    shown = invoke("backtest", "BTC-USDT", "--as-of", typed, **store).out
+    assert f"trend_rsi_macd on BTC-USDT 1h, bars as known at {spelled}\n" in shown
+    assert "as known at" not in invoke("backtest", "BTC-USDT", **store).out
+
+
+def _after_the_last_row(database: Database) -> tuple[str, str]:
+    """The first moment with milliseconds at which all was known, as typed with an offset and as told."""
+    [(known,)] = database.rows("SELECT max(known_at) FROM raw_ohlcv")
+    assert isinstance(known, dt.datetime)
+    at_ms = to_ms(known) + 1
+    utc = to_datetime(at_ms + (at_ms % 1000 == 0))
+    return (
+        utc.astimezone(dt.timezone(dt.timedelta(hours=9))).isoformat(timespec="milliseconds"),
+        f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z",
+    )

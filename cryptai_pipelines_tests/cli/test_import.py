@@ -81,11 +81,19 @@ def test_what_is_odd_about_the_rows_as_they_came_is_told(
     arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h")
     ts = bars["ts"]
     expected = [
-        _finding("unsorted", "warning", ts[20], 1, "1 rows open before the row they follow, by up to 1 bar lengths"),
-        _finding("duplicate_run", "warning", ts[50], 2, "2 rows in a row have the open time of the row before"),
-        _finding("mixed_time_unit", "error", ts[200], 10, "10 open times in a row are not in milliseconds, or lie before 2009"),
         _finding(
-            "shifted_grid", "warning", ts[100] + pd.Timedelta(seconds=1694), 43, "43 rows in a row open 1694 s behind the grid"
+            "unsorted", "warning", ts[20], 1, "rows that open before the row they follow: 1, by up to 1 x the length of a bar"
+        ),
+        _finding("duplicate_run", "warning", ts[50], 2, "rows in a row with the open time of the row before: 2"),
+        _finding(
+            "mixed_time_unit", "error", ts[200], 10, "open times in a row that are not in milliseconds, or lie before 2009: 10"
+        ),
+        _finding(
+            "shifted_grid",
+            "warning",
+            ts[100] + pd.Timedelta(seconds=1694),
+            43,
+            "rows in a row that open 1694 s behind the grid: 43",
         ),
     ]
     dry = invoke(*arguments, "--dry-run", "--json").object
@@ -247,6 +255,48 @@ def test_bad_rows_are_quarantined_and_not_the_file(csv: Path, invoke: Invoke, ur
     told = invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--json", CRYPTAI_DATABASE_URL=url).object
     assert (told["bars"], told["missing_bars"], told["recognised"]["unreadable"]) == (ROWS - 2, 2, 1)
     assert len(_stored(database)) == ROWS - 2
+
+
+def test_refused_rows_are_told_even_where_another_source_has_a_good_bar(
+    csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database
+) -> None:
+    arguments = ("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h")
+    invoke(*arguments, "--name", "good", CRYPTAI_DATABASE_URL=url)
+    bad = bars[["ts", *OHLCV]].copy()
+    bad.loc[[5, 250], "high"] = bad.loc[[5, 250], "low"] - 1
+    bad.loc[9, "volume"] = -1.0
+    bad.to_csv(csv, index=False)
+    dry = invoke(*arguments, "--dry-run", "--json").object
+    told = invoke(*arguments, "--json", CRYPTAI_DATABASE_URL=url).object
+    again = invoke(*arguments, "--json", CRYPTAI_DATABASE_URL=url).object
+    for one in (dry, told, again):
+        assert one["rows_refused"] == 3 and list(one["refused_by_rule"]) == ["negative_volume", "price_order"]
+        first = one["refused_by_rule"]["price_order"]
+        assert (first["rows"], first["first_open"]) == (2, f"{bars['ts'][5]:%FT%TZ}")
+        assert first["reason"].startswith("low is not the lowest or high not the highest price: open=")
+    assert (told["quarantined"], told["missing_bars"]) == ({}, 0)
+    kept = database.rows("SELECT rule, count(*) FROM quarantine WHERE source = 'file:my-bars-1' GROUP BY rule ORDER BY rule")
+    assert kept == [("negative_volume", 1), ("price_order", 2)]
+    shown = invoke(*arguments, CRYPTAI_DATABASE_URL=url).out
+    assert f"  refused     price_order: 2 rows, the first at {bars['ts'][5]:%FT%TZ}: low is not" in shown
+    assert "  validated   3 refused (1 negative_volume, 2 price_order), which are in quarantine" in shown
+
+
+def test_what_the_dry_look_refuses_is_what_validation_refuses(
+    csv: Path, bars: pd.DataFrame, invoke: Invoke, url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of every kind that a file can hold, the last one off the grid, on pages of a few rows."""
+    monkeypatch.setattr(bar_files, "PAGE_ROWS", 7)
+    bad = bars[["ts", *OHLCV]].astype({"volume": object})
+    bad["ts"] = [int(moment.timestamp()) * 1000 for moment in bars["ts"]]
+    bad.loc[[3, ROWS - 1], "ts"] += 60_000
+    bad.loc[20, "low"], bad.loc[21, "open"], bad.loc[30, "volume"] = 0.0, 1e9, "n/a"
+    bad.to_csv(csv, index=False)
+    told = invoke("import", str(csv), "--symbol", "BTC-USDT", "-t", "1h", "--json", CRYPTAI_DATABASE_URL=url).object
+    kept = database.rows("SELECT rule, count(*) FROM quarantine GROUP BY rule ORDER BY rule")
+    assert kept == [("not_finite", 1), ("not_positive", 1), ("off_grid", 2), ("price_order", 1)]
+    assert sorted((rule, one["rows"]) for rule, one in told["refused_by_rule"].items()) == kept
+    assert told["rows_refused"] == 5
 
 
 @pytest.mark.parametrize(

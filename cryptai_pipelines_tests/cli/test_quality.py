@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from cryptai_pipelines.cli.results import stored_series
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -85,6 +88,38 @@ def test_quality_tells_months_findings_quarantine_outages_and_syncs(invoke: Invo
         assert part in shown
     assert "gaps, venue_outage: 1, bars missing in them: 5" in shown and "COMPLETED" in shown
     assert "ETH-USDT 1h" not in shown
+
+
+def test_several_series_begin_with_an_overview(invoke: Invoke, filled_store: str) -> None:
+    shown = invoke("quality", "--assess", CRYPTAI_DATABASE_URL=filled_store).out
+    heads, btc, eth = [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in _lines_of_first_table(shown)]
+    assert heads == ["series", "bars", "complete", "missing", "quarantined", "findings", "last sync"]
+    assert btc[:6] == ["BTC-USDT 1h", "893", "99.777 %", "7", "1", btc[5]] and eth[:5] == [
+        "ETH-USDT 1h",
+        "895",
+        "100.000 %",
+        "5",
+        "0",
+    ]
+    assert re.fullmatch(r"COMPLETED, 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", btc[6])
+    [told, _] = invoke("quality", "--json", CRYPTAI_DATABASE_URL=filled_store).object["series"]
+    severities = [one["severity"] for findings in told["findings"].values() for one in findings]
+    assert int(btc[5].split()[0]) == len(severities) and ("warning" in btc[5]) is ("warning" in severities)
+    assert "last sync" not in invoke("quality", "BTC-USDT", CRYPTAI_DATABASE_URL=filled_store).out
+
+
+def _lines_of_first_table(shown: str) -> list[str]:
+    return [line for line in shown[: shown.index("└")].splitlines() if line[0] in "│┃"]
+
+
+def test_completeness_is_one_number_wherever_it_is_told(invoke: Invoke, filled_store: str, database: Database) -> None:
+    plain = stored_series(database, "binance", BTC)
+    assert (plain["completeness"], plain["excused_bars"]) == (893 / 900, 0)
+    [btc, eth] = invoke("quality", "--assess", "--json", CRYPTAI_DATABASE_URL=filled_store).object["series"]
+    told = stored_series(database, "binance", BTC)
+    assert (told["expected_bars"], told["excused_bars"], told["bars"], told["missing_bars"]) == (900, 5, 893, 7)
+    assert told["completeness"] == btc["completeness"] == 893 / 895
+    assert stored_series(database, "binance", ETH)["completeness"] == eth["completeness"] == 1.0
 
 
 def test_what_is_not_known_is_named(invoke: Invoke, filled_store: str) -> None:

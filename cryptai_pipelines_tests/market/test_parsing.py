@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptai_pipelines.market.clock import FixedClock, SystemClock, closed_until, format_time, parse_time
+from cryptai_pipelines.market.clock import FixedClock, SystemClock, closed_until, format_moment, format_time, parse_time
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series, is_slug, parse_series, parse_symbol
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
@@ -91,3 +91,8 @@ def test_a_series_parses_back_from_its_key(base: str, quote: str, timeframe: Tim
 def test_a_malformed_series_is_bad_input(key: str) -> None:
     with pytest.raises(BadInput):
         parse_series(key)
+
+
+def test_a_moment_is_spelled_with_its_milliseconds_and_read_back() -> None:
+    for at_ms, text in ((1_706_702_400_000, "2024-01-31T12:00:00Z"), (1_706_702_400_007, "2024-01-31T12:00:00.007Z")):
+        assert format_moment(at_ms) == text and parse_time(text) == at_ms

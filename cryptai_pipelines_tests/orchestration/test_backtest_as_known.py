@@ -57,7 +57,7 @@ def outcome(database: Database, result: dict[str, Any]) -> tuple[object, ...]:
     """All that was computed, days and trades included."""
     identity = result["backtest_id"]
     days, trades = backtests.read_daily(database, identity), backtests.read_trades(database, identity)
-    told = {name: value for name, value in result.items() if name not in ("backtest_id", "report", "config")}
+    told = {name: value for name, value in result.items() if name not in ("backtest_id", "report", "config", "as_of")}
     return told, days.to_csv(), trades.to_csv()
 
 

@@ -1,11 +1,11 @@
-"""A user's file into a series: its rows judged as they came, its pages as one more source, then validated bars. Reading files
-is in `sources.bar_files`, storing pages in `receive`, the rules in `quality`."""
+"""A user's file into a series: its rows judged before they are stored, its pages as one more source, then validated bars.
+Reading files is in `sources.bar_files`, storing pages in `receive`, the rules in `quality`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series
@@ -13,6 +13,7 @@ from cryptai_pipelines.orchestration.chain import validated_bars
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.receive import Received, receive_pages, register
 from cryptai_pipelines.orchestration.chain.walk import Hold
+from cryptai_pipelines.quality.row_rules import ROW_RULES, judge
 from cryptai_pipelines.quality.series_rules import RECEIVED_RULES, as_found
 from cryptai_pipelines.quality.series_view import SeriesFinding, View
 from cryptai_pipelines.sources.bar_files import BarFile
@@ -52,6 +53,30 @@ def judge_received(file: BarFile) -> dict[str, RuleFindings]:
         if len(of_rule.first) < MOST_TOLD:
             of_rule.first.append(finding)
     return {name: one for name, one in found.items() if one.count}
+
+
+@dataclass(frozen=True)
+class RefusedRows:
+    """What one row rule refuses of a file: how many rows, and of the first of them the open time (epoch ms) and the reason."""
+
+    rows: int
+    first_ms: int
+    reason: str
+
+
+def judge_rows(file: BarFile) -> dict[str, RefusedRows]:
+    """The rows of `file` that validation refuses, by the rule of `ROW_RULES` that it files them under, in the order of the
+    table; only the rules that refuse something. A page is judged at a time, so memory holds one.
+
+    A refused row is seen here alone where a good bar of another source stands at its time: the series then lacks nothing.
+    """
+    refused: dict[str, RefusedRows] = {}
+    for page in file.pages():
+        verdict = judge(page.rows, file.timeframe, file.span.end_ms)
+        for position, rule, reason in zip(verdict.bad.tolist(), verdict.rules, verdict.reasons, strict=True):
+            known = refused.get(rule) or RefusedRows(0, int(page.rows["ts"][position]), reason)
+            refused[rule] = replace(known, rows=known.rows + 1)
+    return {rule.name: refused[rule.name] for rule in ROW_RULES if rule.name in refused}
 
 
 def _views(file: BarFile) -> Iterator[tuple[View, int]]:

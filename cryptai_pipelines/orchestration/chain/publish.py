@@ -12,7 +12,7 @@ from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
-from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.clock import format_moment
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
@@ -51,7 +51,7 @@ def publish(
     account of the data is always of the whole series, as it is stored now."""
     series, daily = header.series, backtests.read_daily(database, identity)
     known = header.config.get("known_at")
-    title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_time(int(known))}")
+    title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_moment(int(known))}")
     simulated = bool(symbols.is_simulated(database, venue, series.symbol))
     metrics = {name: np.nan if value is None else float(value) for name, value in header.metrics.items()}
     report = Report(
@@ -77,14 +77,14 @@ def _without_days(settled: EngineState) -> dict[str, float]:
 
 
 def _quality(database: Database, series: Series) -> dict[str, object]:
-    expected, received = quality_log.count_bars(database, series)
+    expected, received, excused = quality_log.completeness_adjusted(database, series)
     gaps, missing = quality_log.count_missing(database, series)
     quarantined = quality_log.count_quarantined(database, series)
     return {
         "bars": received,
         "gaps": gaps,
         "missing bars": missing,
-        "completeness": f"{100 * received / expected:.3f} %" if expected else "not defined",
+        "completeness": f"{100 * received / (expected - excused):.3f} %" if expected > excused else "not defined",
         "quarantined": ", ".join(f"{count} {rule}" for rule, count in quarantined.items()) or "none",
         "filled bars": market_data.count_filled(database, series),
     }
