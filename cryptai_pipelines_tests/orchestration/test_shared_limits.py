@@ -47,14 +47,21 @@ def call_from_processes(database: Database, url: str, calls: int) -> list[str]:
 
 
 def test_four_processes_stay_within_nine_tenths_of_the_limit(database: Database) -> None:
-    seen = Watched()
-    with running(open_simulated(1, 2, FixedClock(NOW)), limits=Limits(6000, window_s=WINDOW_S), watch=seen) as url:
-        told = call_from_processes(database, url, 35)
-    assert told == ["35 0"] * PROCESSES
-    assert len(seen.calls) == 35 * PROCESSES
-    assert {status for _, status, _ in seen.calls} == {200}
-    # 11,200 of weight need three windows; at least one of them was used in full, or nothing was put to the test.
-    assert 5400 - 80 < max(used for _, _, used in seen.calls) <= 5400
+    """11,200 of weight need three windows. Where none of them is used in full, as on a machine with other work, nothing was put
+    to the test, and it is done again."""
+    most = 0
+    for _ in range(4):
+        seen = Watched()
+        with running(open_simulated(1, 2, FixedClock(NOW)), limits=Limits(6000, window_s=WINDOW_S), watch=seen) as url:
+            told = call_from_processes(database, url, 35)
+        assert told == ["35 0"] * PROCESSES
+        assert len(seen.calls) == 35 * PROCESSES
+        assert {status for _, status, _ in seen.calls} == {200}
+        most = max(used for _, _, used in seen.calls)
+        assert most <= 5400
+        if most > 5400 - 80:
+            break
+    assert most > 5400 - 80
 
 
 @pytest.mark.parametrize("kind", ["rate_limited", "banned"])
