@@ -17,6 +17,11 @@ class Interval(NamedTuple):
     end_ms: int
 
 
+def clipped(one: Interval, within: Interval) -> Interval:
+    """The part of `one` that lies in `within`; empty (`start >= end`) when there is none."""
+    return Interval(max(one.start_ms, within.start_ms), min(one.end_ms, within.end_ms))
+
+
 def missing_opens(ts_ms: np.ndarray, timeframe: Timeframe, within: Interval) -> np.ndarray:
     """Open times of the grid in `within` that are not in `ts_ms` (int64, any order), ascending."""
     return np.setdiff1d(timeframe.opens(*within), np.asarray(ts_ms, dtype=np.int64), assume_unique=False)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, OHLCV, Columns, index_ms, ts_index
 from cryptai_pipelines.market.errors import BadArgument
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.timeframe import Timeframe
 
 CARRIED = "carried"
@@ -21,8 +21,8 @@ _PRICES = ("open", "high", "low", "close")
 
 def missing_within(opens: np.ndarray, timeframe: Timeframe, spans: Sequence[Interval], within: Interval) -> np.ndarray:
     """Open times of the grid inside `spans` and `within` that are not among `opens` (int64); ascending, int64."""
-    clipped = [Interval(max(one.start_ms, within.start_ms), min(one.end_ms, within.end_ms)) for one in spans]
-    wanted = [timeframe.opens(*one) for one in clipped if one.start_ms < one.end_ms]
+    inside = [clipped(one, within) for one in spans]
+    wanted = [timeframe.opens(*one) for one in inside if one.start_ms < one.end_ms]
     return np.setdiff1d(np.concatenate(wanted), opens) if wanted else np.empty(0, dtype="int64")
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptai_pipelines.market.errors import BadArgument
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.timeframe import Timeframe
 
 MARKETS = ("spot", "um")
@@ -59,7 +59,7 @@ def plan(symbol: str, timeframe: Timeframe, within: Interval, now_ms: int, marke
         if _first_monday(month.end_ms) <= now_ms and (whole or timeframe is Timeframe.W1):
             paths.append(_path(symbol, timeframe, month, market, monthly=True))
         elif timeframe is not Timeframe.W1:
-            part = Interval(max(span.start_ms, month.start_ms), min(span.end_ms, month.end_ms))
+            part = clipped(span, month)
             paths += days(symbol, timeframe, part, now_ms, market)
     return paths
 

@@ -41,10 +41,11 @@ _ROW = np.dtype(list(WIRE_DTYPES.items()))
 _BYTES = np.dtype(("V", _ROW.itemsize))
 _EXAMPLES = 3
 _LEAST_BARS, _LEAST_STEPS, _SHARE = 10, 3, 0.99
-# Months have 28 to 31 days, quarters 90 to 92.
-_UNEQUAL_FROM, _UNEQUAL = 7, 1.2
 """From so many bars on, so often and for such a share of its steps must a file keep a longer spacing to be told from one whose
 empty bars are left out: of 10 bars at random on a grid fewer than one file in 1,000 does. Not all steps must: clocks change."""
+
+# Months have 28 to 31 days, quarters 90 to 92.
+_UNEQUAL_FROM, _UNEQUAL = 7, 1.2
 
 
 @dataclass(frozen=True)
@@ -253,8 +254,9 @@ def _check_spacing(ts: np.ndarray, options: FileOptions, name: str) -> None:
     timeframe, steps = options.series.timeframe, np.diff(ts)
     if len(steps) < 2:
         return
-    spacing = _shorter_spacing(steps, timeframe)
-    longer = None if spacing is not None or options.sparse else _longer_spacing(steps, timeframe)
+    spacings, counts = np.unique(steps, return_counts=True)
+    spacing = _shorter_spacing(spacings, counts, timeframe)
+    longer = None if spacing is not None or options.sparse else _longer_spacing(spacings, counts, timeframe)
     if spacing is None and longer is None:
         return
     known = {one.ms: one.code for one in TIMEFRAMES}
@@ -272,28 +274,26 @@ def _length(spacing: int) -> str:
     return f"{spacing / 1000:g} s"
 
 
-def _shorter_spacing(steps: np.ndarray, timeframe: Timeframe) -> int | None:
+def _shorter_spacing(spacings: np.ndarray, counts: np.ndarray, timeframe: Timeframe) -> int | None:
     """The spacing (ms) of a file of shorter bars than `timeframe`: most steps between its open times are one and the same
-    shorter one, or are half a timeframe or less."""
-    spacings, counts = np.unique(steps, return_counts=True)
+    shorter one, or are half a timeframe or less. `spacings`: the different steps, ascending, with how often each occurs."""
     usual, times = int(spacings[np.argmax(counts)]), int(counts.max())
-    if usual < timeframe.ms and times * 2 > len(steps):
+    if usual < timeframe.ms and times * 2 > counts.sum():
         return usual
     shorter = np.where(spacings * 2 <= timeframe.ms, counts, 0)
-    return int(spacings[np.argmax(shorter)]) if shorter.sum() * 2 > len(steps) else None
+    return int(spacings[np.argmax(shorter)]) if shorter.sum() * 2 > counts.sum() else None
 
 
-def _longer_spacing(steps: np.ndarray, timeframe: Timeframe) -> int | None:
+def _longer_spacing(spacings: np.ndarray, counts: np.ndarray, timeframe: Timeframe) -> int | None:
     """The spacing (ms) of a file of longer bars than `timeframe`: the most frequent step is longer and the others are multiples
     of it, as those between bars of a file without empty ones are not, give or take an hour from a day on, because clocks
     change. Of bars as long as a month the steps differ a little, and the shortest is told."""
-    spacings, counts = np.unique(steps, return_counts=True)
     usual, times = int(spacings[np.argmax(counts)]), int(counts.max())
-    if usual <= timeframe.ms or len(steps) + 1 < _LEAST_BARS:
+    if usual <= timeframe.ms or counts.sum() + 1 < _LEAST_BARS:
         return None
     beside = spacings % usual
     near = np.minimum(beside, usual - beside) <= (Timeframe.H1.ms if usual >= Timeframe.D1.ms else 0)
-    if times >= _LEAST_STEPS and counts[near].sum() >= _SHARE * len(steps):
+    if times >= _LEAST_STEPS and counts[near].sum() >= _SHARE * counts.sum():
         return usual
     shortest, longest = int(spacings[0]), int(spacings[-1])
     return shortest if shortest >= _UNEQUAL_FROM * timeframe.ms and longest <= _UNEQUAL * shortest else None

@@ -21,7 +21,7 @@ from cryptai_pipelines.market.archive_file import ArchiveFile
 from cryptai_pipelines.market.bars import Columns, row_count, take_rows
 from cryptai_pipelines.market.clock import Clock
 from cryptai_pipelines.market.errors import BadArgument, BadInput
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series, is_slug
 from cryptai_pipelines.market.timeframe import Timeframe
@@ -117,7 +117,7 @@ class BinanceArchive:
         try:
             read.fates.append(self._read_file(path, within))
             if path.monthly and read.fates[0][0].status == "absent":
-                part = Interval(max(path.period.start_ms, within.start_ms), min(path.period.end_ms, within.end_ms))
+                part = clipped(path.period, within)
                 daily = archive_layout.days(path.symbol, path.timeframe, part, now_ms, path.market)
                 self._read_days(daily, within, read)
         except SourceError as error:
@@ -171,7 +171,7 @@ class BinanceArchive:
 
     def _page(self, path: ArchivePath, within: Interval, rows: Columns, file: ArchiveFile) -> Page | None:
         settles = path.settles
-        asked = Interval(max(settles.start_ms, within.start_ms), min(settles.end_ms, within.end_ms))
+        asked = clipped(settles, within)
         if asked.start_ms >= asked.end_ms:
             return None
         first, stop = np.searchsorted(rows["ts"], asked)

@@ -11,7 +11,7 @@ import pandas as pd
 from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, bars_frame
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.staleness import blocks
 from cryptai_pipelines.orchestration.chain.validated_bars import judge_source
@@ -37,7 +37,7 @@ def read_bars(
     hull = _hull(database, series)
     if hull is None:
         return
-    span = hull if within is None else Interval(max(within.start_ms, hull.start_ms), min(within.end_ms, hull.end_ms))
+    span = hull if within is None else clipped(within, hull)
     if known_at_ms is None:
         for block in blocks(*span, series.timeframe):
             yield market_data.read(database, series, *block)

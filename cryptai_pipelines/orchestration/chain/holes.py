@@ -79,8 +79,8 @@ def close_holes(
     """Ask `doors` in turn for what is missing of the leased series, then fill by `policy` what nobody has.
 
     A door that fails for one gap is told of in `errors` and asked for the next one; one that fails three times in a row is left
-    alone until the next time. A gap that a door was asked for during the
-    last six days is not asked of it again, unless `ask_again`. Everything is committed as it comes; a kill loses nothing.
+    alone until the next time. A gap that a door was asked for during the last six days is not asked of it again, unless
+    `ask_again`. Everything is committed as it comes; a kill loses nothing.
     """
     series = lease.series
     begun, closed_by, errors = len(_gaps(database, series)), {}, []

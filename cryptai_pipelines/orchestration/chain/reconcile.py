@@ -14,7 +14,7 @@ import numpy as np
 from cryptai_pipelines.market.bars import Columns
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import BadInput
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress, ignore_progress
 from cryptai_pipelines.quality.beliefs import API, ARCHIVE, FILE, OTHER, SOURCE, VENUE, FoundBar, believed_side, found_bars
@@ -181,22 +181,21 @@ def _touches(changed: Interval | None, part: Interval) -> bool:
 
 def _made_of(pair: Pair, part: Interval, held: Sequence[HeldSource]) -> dict[str, Any]:
     """All that the result of a month depends on beside the raw bars, as plain data."""
-    clipped = [[list(one) for one in _within(settled, part)] for settled in pair.settled]
+    spans = [[list(one) for one in _within(settled, part)] for settled in pair.settled]
     voters = [one.source for one in held]
     rule = {**asdict(pair.rule), "columns": list(pair.rule.columns)}
     return {
         "version": VERSION,
         "rule": rule,
         "span": list(part),
-        "settled": clipped,
+        "settled": spans,
         "sources": voters,
         "roles": list(pair.roles),
     }
 
 
 def _within(spans: Sequence[Interval], part: Interval) -> list[Interval]:
-    clipped = (Interval(max(one.start_ms, part.start_ms), min(one.end_ms, part.end_ms)) for one in spans)
-    return [one for one in clipped if one.start_ms < one.end_ms]
+    return [inside for inside in (clipped(one, part) for one in spans) if inside.start_ms < inside.end_ms]
 
 
 def _compared(

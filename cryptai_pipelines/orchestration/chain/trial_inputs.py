@@ -14,7 +14,7 @@ from cryptai_pipelines.backtest.inputs import bar_arrays
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import technical_indicators, validated_bars
@@ -116,4 +116,4 @@ def no_bars(series: Series) -> CryptaiError:
 
 
 def _within(whole: Interval, window: Interval | None) -> Interval:
-    return whole if window is None else Interval(max(window.start_ms, whole.start_ms), min(window.end_ms, whole.end_ms))
+    return whole if window is None else clipped(window, whole)

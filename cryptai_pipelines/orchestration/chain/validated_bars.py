@@ -12,7 +12,7 @@ import numpy as np
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, WIRE_DTYPES, Columns, index_ms, take_rows
 from cryptai_pipelines.market.errors import CryptaiError
-from cryptai_pipelines.market.intervals import Interval, merged
+from cryptai_pipelines.market.intervals import Interval, clipped, merged
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
@@ -106,7 +106,7 @@ def _reach(database: Database, series: Series, received: state.SeriesState | Non
         changed = merged(
             _with_fills(database, series, one, fills) for one in _changed_windows(database, series, own, covered.end_ms)
         )
-        windows = merged(Interval(max(one.start_ms, whole.start_ms), min(one.end_ms, whole.end_ms)) for one in changed)
+        windows = merged(clipped(one, whole) for one in changed)
     if not windows:
         return None
     return _Reach(windows, first, covered, series_sources.read_sources(database, series), fills)
