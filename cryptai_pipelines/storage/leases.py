@@ -60,18 +60,30 @@ def take_series(db: Database, source: str, series: Series, holder: str, lease_s:
 
 
 def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
-    """Prove, in the transaction that is about to write, that the series is still ours, and extend the lease.
+    """Prove, in the transaction that is about to write, that the series is still ours, and extend the lease once a half of it
+    has passed.
 
-    From here to its end no other process can take the series without ending this transaction. `LeaseLost` otherwise.
+    From here to its end no other process can take the series without ending this transaction. Several transactions of one
+    holder may write at a time, each another table. `LeaseLost` when the series is not ours any more.
     """
-    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (_write_key(lease.source, lease.series),))
+    cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_write_key(lease.source, lease.series),))
+    # A statement of its own, whose snapshot is taken after the lock: it sees the token of whoever had the lock before.
+    condition = " WHERE source = %s AND symbol = %s AND timeframe = %s AND lease_token = %s"
+    held = (*_keys(lease.source, lease.series), lease.token)
     cursor.execute(
-        "UPDATE historical_data_range SET lease_until = clock_timestamp() + %s * interval '1 second'"
-        " WHERE source = %s AND symbol = %s AND timeframe = %s AND lease_token = %s",
-        (lease.lease_s, *_keys(lease.source, lease.series), lease.token),
+        "SELECT coalesce(lease_until < clock_timestamp() + %s * interval '1 second', true)"
+        " FROM historical_data_range" + condition,
+        (lease.lease_s / 2, *held),
     )
-    if cursor.rowcount == 0:
+    row = cursor.fetchone()
+    if row is None:
         raise LeaseLost(f"{lease.source} {lease.series}: the series was taken over from {lease.holder}; nothing was written")
+    # Not with every transaction: the row stays locked to the end of it, and the holder's other ones would wait for that.
+    if row[0]:
+        cursor.execute(
+            "UPDATE historical_data_range SET lease_until = clock_timestamp() + %s * interval '1 second'" + condition,
+            (lease.lease_s, *held),
+        )
 
 
 def _taken(connection: psycopg2.extensions.connection, source: str, series: Series, holder: str, lease_s: float) -> SeriesLease:
@@ -125,8 +137,27 @@ def _current(cursor: Cursor, source: str, series: Series) -> tuple[str, bool]:
 
 def _new_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s: float) -> int:
     """Write our name into the lease and fail what the former holder left running. The session lock is ours here, so whatever
-    still writes is a former holder's and is ended first; it would otherwise make us wait for its row."""
-    _end_backends(cursor, [_write_key(source, series)])
+    still writes is a former holder's and is ended first; what comes to write meanwhile waits, and finds another token."""
+    key = _write_key(source, series)
+    _end_writers(cursor, source, series, key)
+    try:
+        return _written_token(cursor, source, series, holder, lease_s)
+    finally:
+        cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
+def _end_writers(cursor: Cursor, source: str, series: Series, key: int) -> None:
+    """Get the write lock for ourselves, which the transactions of a holder share."""
+    deadline = time.monotonic() + _ENDED_WITHIN_S
+    while True:
+        _end_backends(cursor, [key])
+        if _lock_within(cursor, key, 0.0):
+            return
+        if time.monotonic() >= deadline:
+            raise SeriesBusy(f"{source} {series} is being written by a former holder, whose connection cannot be ended")
+
+
+def _written_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s: float) -> int:
     cursor.execute(
         "WITH former AS (SELECT holder FROM historical_data_range WHERE source = %(source)s AND symbol = %(symbol)s"
         " AND timeframe = %(timeframe)s), taken AS ("

@@ -14,7 +14,8 @@ import pytest
 
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage import coverage, health, leases, market_data, sync_log
+from cryptai_pipelines.storage import coverage, health, leases, market_data, state, sync_log
+from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Database, DatabaseUnavailable, connect
 from cryptai_pipelines.storage.leases import LeaseLost, SeriesBusy, check_lease, take_series
 from cryptai_pipelines_tests.conftest import REPOSITORY
@@ -134,15 +135,43 @@ def test_an_expired_lease_that_nobody_took_may_go_on(database_per_module: Databa
     assert len(market_data.read(database_per_module, series)) == 2
 
 
-def test_the_lease_is_extended_by_each_write(database_per_module: Database) -> None:
+def test_the_lease_is_extended_by_a_write_once_half_of_it_has_passed(database_per_module: Database) -> None:
     series = fresh_series()
-    until = "SELECT lease_until FROM historical_data_range WHERE symbol = %s"
+    left = "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM historical_data_range WHERE symbol = %s"
     with take_series(database_per_module, "binance", series, "steady", 60) as lease:
-        before = database_per_module.rows(until, (series.symbol,))
-        with database_per_module.transaction() as cursor:
+        for lease_s, least, most in ((60.0, 0, 60), (100.0, 0, 60), (200.0, 150, 200)):
+            with database_per_module.transaction() as cursor:
+                check_lease(cursor, replace(lease, lease_s=lease_s))
+            assert least < database_per_module.rows(left, (series.symbol,))[0][0] < most
+    assert database_per_module.rows(left, (series.symbol,)) == [(None,)]
+
+
+def test_two_transactions_of_one_holder_write_at_a_time(database_per_module: Database) -> None:
+    series = fresh_series()
+    with (
+        take_series(database_per_module, "binance", series, "one", 60) as lease,
+        database_per_module.transaction() as bars,
+        database_per_module.transaction() as log,
+    ):
+        for cursor in (bars, log):
+            cursor.execute("SET LOCAL lock_timeout = '2s'")
             check_lease(cursor, lease)
-        assert database_per_module.rows(until, (series.symbol,)) > before
-    assert database_per_module.rows(until, (series.symbol,)) == [(None,)]
+        market_data.upsert(bars, series, bar_rows(opens(3)), "binance", "rest")
+        state.record_change(log, "raw_ohlcv", series, Change(3, 0, 0, 120_000))
+    assert market_data.span(database_per_module, series) is not None
+
+
+def test_whoever_takes_a_series_over_ends_every_transaction_of_its_holder(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "former", 60) as lease:
+        with pytest.raises(DatabaseUnavailable), database_per_module.transaction() as cursor:
+            with pytest.raises(DatabaseUnavailable), database_per_module.transaction() as other:
+                check_lease(cursor, lease)
+                check_lease(other, lease)
+                lease.connection.close()
+                with take_series(database_per_module, "binance", series, "heir", 60):
+                    other.execute("SELECT 1")
+            cursor.execute("SELECT 1")
 
 
 def test_losing_the_lock_connection_does_not_hide_what_went_wrong(database_per_module: Database) -> None:
