@@ -72,7 +72,7 @@ def series_chain(
     from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding, planned
     from cryptai_pipelines.orchestration.store import open_archive
 
-    chosen = [entry for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys]
+    names = {entry.name for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys}
     scheduled = SCHEDULED_TAG in context.run.tags
     only_due = scheduled and CATCH_UP_TAG not in context.run.tags
     series = _kept_series(context, venue) if scheduled else series_of(context.partition_keys)
@@ -89,8 +89,9 @@ def series_chain(
             progress.callback(),
             only_due=only_due,
             archive=archive,
+            ahead="validated_bars" in names,
         )
-        wanted = [step for step in steps if step.asset in {entry.name for entry in chosen}]
+        wanted = [step for step in steps if step.asset in names]
         results = []
         listing = symbols_version(context.instance)
         hold = holding(database, source.name, settings, run_id)

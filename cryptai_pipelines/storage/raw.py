@@ -100,6 +100,12 @@ def read_current(
     return {name: values[latest] for name, values in columns.items()}
 
 
+def as_read(rows: Columns, fetch_id: np.ndarray, known_at_ms: np.ndarray) -> Columns:
+    """New rows that have just been appended, as `read_current` gives them back; `fetch_id` and `known_at_ms` int64, per row."""
+    wire = {**{name: rows[name] for name in WIRE_DTYPES}, "close_ts": _storable(rows["close_ts"])}
+    return {**wire, "revision": np.zeros(len(rows["ts"]), "int16"), "fetch_id": fetch_id, "known_at": known_at_ms}
+
+
 _RECEIPTS = (
     "SELECT ts, min(known_at) AS known_at, max(revision)::int8 AS revisions,"
     " (array_agg(high ORDER BY revision))[1] AS first_high, (array_agg(low ORDER BY revision))[1] AS first_low,"

@@ -16,7 +16,7 @@ from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress
-from cryptai_pipelines.orchestration.chain.receive import receive_pages, register
+from cryptai_pipelines.orchestration.chain.receive import OnStored, receive_pages, register
 from cryptai_pipelines.sources.errors import SourceError
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import coverage
@@ -52,6 +52,7 @@ def read_archive(
     part: Interval,
     run_id: str,
     on_progress: OnProgress,
+    on_stored: OnStored,
     simulated: bool,
 ) -> Interval:
     """Read `archive` as far as it reaches into `part`, and the holes in that from the venue; what is left to ask the venue for.
@@ -71,7 +72,17 @@ def read_archive(
                 _begin_archive(database, lease, archive.name, first)
             given = archive.bars(series.symbol, series.timeframe, *asked)
             pages = noting_holes(given, series.timeframe, asked.start_ms, holes)
-            receive_pages(database, lease, archive.name, "archive", pages, run_id=run_id, asked=asked, on_progress=on_progress)
+            receive_pages(
+                database,
+                lease,
+                archive.name,
+                "archive",
+                pages,
+                run_id=run_id,
+                asked=asked,
+                on_progress=on_progress,
+                on_stored=on_stored,
+            )
         except SourceError as error:
             logger.warning("%s: going on without the archive: %s", series, error)
             if read is not None and not goes_on:

@@ -13,8 +13,8 @@ from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.judged_part import judge_source
 from cryptai_pipelines.orchestration.chain.staleness import blocks
-from cryptai_pipelines.orchestration.chain.validated_bars import judge_source
 from cryptai_pipelines.quality.composition import Composed, compose
 from cryptai_pipelines.quality.filling import CARRIED, carry_forward, missing_within
 from cryptai_pipelines.storage import coverage, fetch_log, gap_fills, market_data, raw, series_sources

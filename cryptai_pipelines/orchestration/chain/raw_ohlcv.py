@@ -21,8 +21,10 @@ from cryptai_pipelines.orchestration.chain.prefetch import fetched_together, pre
 from cryptai_pipelines.orchestration.chain.receive import (
     PAGES_PER_COMMIT,
     RAW,
+    OnStored,
     Received,
     failed_status,
+    ignore_stored,
     register,
     store_pages,
     stored_rows,
@@ -74,10 +76,12 @@ def bring_up_to_date(
     archive: Archive | None = None,
     window: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
+    on_stored: OnStored = ignore_stored,
 ) -> Outcome:
     """Fetch what coverage lacks of the leased series, or all of `window` (epoch ms), and append it; commits every
     `PAGES_PER_COMMIT` pages, each commit with its proof and its coverage, so that a kill loses at most the pages since the
-    last one. A series of which nothing is covered yet is read from `archive` as far as that reaches.
+    last one, and hands each to `on_stored`. A series of which nothing is covered yet is read from `archive` as far as that
+    reaches.
 
     Raises `SourceError` when the venue fails: what was committed stays, and the sync log says PARTIAL, or FAILED when nothing
     was received. `CryptaiError` when the series has another exchange, or is of another kind (simulated, real) than what
@@ -104,8 +108,8 @@ def bring_up_to_date(
         if archive is not None and covered is None:
             if window is None:
                 part = from_archive_on(database, archive.name, series, part)
-            part = read_archive(database, source, archive, lease, part, run_id, on_progress, now.simulated)
-        _fetch(database, source, lease, sync_id, part, policy.threads, received, on_progress)
+            part = read_archive(database, source, archive, lease, part, run_id, on_progress, on_stored, now.simulated)
+        _fetch(database, source, lease, sync_id, part, policy.threads, received, on_progress, on_stored)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
         sync_id = sync_id or sync_log.start_sync(database, lease, run_id, source.name)
@@ -157,6 +161,7 @@ def _fetch(
     threads: int,
     received: Received,
     on_progress: OnProgress,
+    on_stored: OnStored,
 ) -> None:
     if part.start_ms >= part.end_ms:
         return
@@ -166,7 +171,7 @@ def _fetch(
     long = part.end_ms - part.start_ms > _BARS_WORTH_A_THREAD * lease.series.timeframe.ms
     ahead = prefetched(pages, _PAGES_AHEAD) if long else pages
     kept = _from_what_is_kept(database, lease, source.name, part, ahead)
-    store_pages(database, lease, source.name, sync_id, kept, received, part, on_progress)
+    store_pages(database, lease, source.name, sync_id, kept, received, part, on_progress, on_stored)
 
 
 def _from_what_is_kept(

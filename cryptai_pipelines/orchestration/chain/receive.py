@@ -4,12 +4,12 @@ What is asked of which source is decided by the callers (`raw_ohlcv`, `holes`, `
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cryptai_pipelines.market.bars import concat_columns, row_count
+from cryptai_pipelines.market.bars import Columns, concat_columns, row_count
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
@@ -53,6 +53,25 @@ class Received:
         }
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A batch that has been committed. `rows`: as `raw.read_current` would give them. `all_new`: there are some, ascending, and
+    none was known before. `revision`: that of the series' raw bars with this batch."""
+
+    source: str
+    asked: Interval
+    rows: Columns
+    all_new: bool
+    revision: int
+
+
+OnStored = Callable[[Stored], None]
+
+
+def ignore_stored(_: Stored) -> None:
+    """For callers that do nothing with them."""
+
+
 def receive_pages(
     database: Database,
     lease: SeriesLease,
@@ -65,6 +84,7 @@ def receive_pages(
     place: Place | None = None,
     in_pieces: bool = False,
     on_progress: OnProgress = ignore_progress,
+    on_stored: OnStored = ignore_stored,
 ) -> Received:
     """Append `pages` of `source` to the leased series, a few pages a transaction, under a sync of its own in the log.
 
@@ -81,7 +101,7 @@ def receive_pages(
     sync_id = sync_log.start_sync(database, lease, run_id, source)
     status, error = "FAILED", "interrupted"
     try:
-        store_pages(database, lease, source, sync_id, pages, received, asked, on_progress, in_pieces=in_pieces)
+        store_pages(database, lease, source, sync_id, pages, received, asked, on_progress, on_stored, in_pieces=in_pieces)
         status, error = "COMPLETED", None
     except Exception as failure:  # whatever it is, the sync log must say so; it is raised on
         status, error = failed_status(received, failure), str(failure)
@@ -124,13 +144,14 @@ def store_pages(
     received: Received,
     asked: Interval | None = None,
     on_progress: OnProgress = ignore_progress,
+    on_stored: OnStored = ignore_stored,
     *,
     in_pieces: bool = False,
 ) -> None:
     """Append `pages`, `PAGES_PER_COMMIT` or `ROWS_PER_COMMIT` a transaction, adding what was stored to `received` as it is
-    committed."""
+    committed, and handing it to `on_stored`."""
     for batch in batches(pages, PAGES_PER_COMMIT, lambda page: row_count(page.rows), ROWS_PER_COMMIT):
-        _store(database, lease, source, sync_id, batch, received, in_pieces)
+        on_stored(_store(database, lease, source, sync_id, batch, received, in_pieces))
         if asked is not None:
             # A whole history is asked for from 1970 on; progress counts from the first bar there is.
             start = asked.start_ms if received.first_ts is None else max(asked.start_ms, received.first_ts)
@@ -146,7 +167,7 @@ def _store(
     pages: Sequence[Page],
     received: Received,
     in_pieces: bool,
-) -> None:
+) -> Stored:
     rows = concat_columns([page.rows for page in pages])
     counts = [row_count(page.rows) for page in pages]
     known_at = np.repeat(np.array([page.fetched_at_ms for page in pages], dtype="int64"), counts)
@@ -156,7 +177,7 @@ def _store(
         check_lease(cursor, lease)
         fetch_ids = fetch_log.log_fetches(cursor, sync_id, source, lease.series, pages)
         change = raw.append(cursor, source, lease.series, rows, np.repeat(fetch_ids, counts), known_at)
-        _count_rows(cursor, lease.series, change)
+        revision = _count_rows(cursor, lease.series, change)
         record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id, change)
         if not in_pieces:
             start = pages[0].asked.start_ms if received.settled is None else received.settled.start_ms
@@ -165,16 +186,22 @@ def _store(
     received.pages += len(pages)
     received.fetched += len(rows["ts"])
     received.change += change
+    ts = rows["ts"]
+    all_new = 0 < len(ts) == change.new == change.rows and bool((ts[1:] > ts[:-1]).all())
+    asked = Interval(pages[0].asked.start_ms, pages[-1].asked.end_ms)
+    return Stored(source, asked, raw.as_read(rows, np.repeat(fetch_ids, counts), known_at), all_new, revision)
 
 
-def _count_rows(cursor: Cursor, series: Series, change: Change) -> None:
-    """Record what changed, and keep the number of rows beside it: counting them would cost more with every year."""
+def _count_rows(cursor: Cursor, series: Series, change: Change) -> int:
+    """Record what changed, and keep the number of rows beside it: counting them would cost more with every year. The revision
+    of the series."""
     if not change:
-        return
+        return state.record_change(cursor, RAW, series, change)
     before = state.read_state(cursor, RAW, series)
     known = stored_rows(before)
-    state.record_change(cursor, RAW, series, change)
+    revision = state.record_change(cursor, RAW, series, change)
     state.write_state(cursor, RAW, series, code_version=lineage_version(RAW), state=_ROWS.pack(known + change.rows))
+    return revision
 
 
 def stored_rows(own: state.SeriesState | None) -> int:

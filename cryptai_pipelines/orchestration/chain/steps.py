@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
@@ -21,8 +21,10 @@ from cryptai_pipelines.orchestration.chain import (
 )
 from cryptai_pipelines.orchestration.chain.archive_history import Archive
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead, judged_ahead
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
+from cryptai_pipelines.orchestration.chain.receive import ignore_stored
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
@@ -45,29 +47,35 @@ def data_steps(
     *,
     only_due: bool = False,
     archive: Archive | None = None,
+    ahead: bool = True,
 ) -> list[Step]:
     """From the venue to validated bars. `only_due`: leave series alone of which no bar has closed since the last time.
-    `archive`: where a long history is read first."""
+    `archive`: where a long history is read first. `ahead`: a long history is judged while it is being received."""
     policy = raw_ohlcv.FetchPolicy(
         settings.overlap_bars, round(settings.grace_seconds * 1000), only_due, settings.fetch_threads
     )
-    venue_now = asked_once(source)
+    venue_now, judged = asked_once(source), dict[Series, Ahead]()
 
     def fetch(lease: SeriesLease) -> Outcome:
-        return raw_ohlcv.bring_up_to_date(
-            database,
-            source,
-            venue_now,
-            lease,
-            policy,
-            run_id=run_id,
-            archive=archive,
-            window=window,
-            on_progress=on_progress,
-        )
+        judged[lease.series] = Ahead()
+        judging = judged_ahead(database, lease, judged[lease.series]) if ahead else nullcontext(ignore_stored)
+        with judging as on_stored:
+            return raw_ohlcv.bring_up_to_date(
+                database,
+                source,
+                venue_now,
+                lease,
+                policy,
+                run_id=run_id,
+                archive=archive,
+                window=window,
+                on_progress=on_progress,
+                on_stored=on_stored,
+            )
 
     def validate(lease: SeriesLease) -> Outcome:
-        return validated_bars.bring_up_to_date(database, lease, on_progress=on_progress)
+        written = judged.pop(lease.series, Ahead()).written
+        return validated_bars.bring_up_to_date(database, lease, written, on_progress=on_progress)
 
     return [Step(raw_ohlcv.ASSET, fetch), Step(validated_bars.ASSET, validate)]
 
@@ -109,10 +117,11 @@ def chain_steps(
     *,
     only_due: bool = False,
     archive: Archive | None = None,
+    ahead: bool = True,
 ) -> list[Step]:
     """The whole chain."""
     return [
-        *data_steps(database, source, settings, run_id, window, on_progress, only_due=only_due, archive=archive),
+        *data_steps(database, source, settings, run_id, window, on_progress, only_due=only_due, archive=archive, ahead=ahead),
         *research_steps(database, settings, run_id, on_progress),
     ]
 
