@@ -22,7 +22,7 @@ from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.judged_part import NOTHING_WRITTEN, VALIDATED, Reach, Written, judge_part, write_part
 from cryptai_pipelines.orchestration.chain.prefetch import batches
 from cryptai_pipelines.orchestration.chain.receive import OnStored, Stored
-from cryptai_pipelines.storage import coverage, gap_fills, series_sources, state
+from cryptai_pipelines.storage import coverage, series_sources, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 
@@ -125,11 +125,9 @@ def _plainly_following(handed: Iterable[Stored], timeframe: Timeframe) -> Iterat
 
 
 def _whole_reach(database: Database, series: Series) -> Reach | None:
-    """From where the series begins, when nothing of it has been judged or is to be filled."""
+    """From where the series begins, when nothing of it has been judged yet; so no gap of it is known that could be filled."""
     covered, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
     if covered is None or first is None or state.read_state(database, VALIDATED, series) is not None:
-        return None
-    if gap_fills.read_fills(database, series):
         return None
     first = max(series.timeframe.floor(first), covered.start_ms)
     return Reach([Interval(first, first)], first, covered, series_sources.read_sources(database, series), [])
