@@ -208,6 +208,19 @@ def test_all_of_a_plain_history_but_its_end_is_judged_on_the_way(database_per_mo
     assert outcome.facts["changed_from_ms"] == int(hourly(1)["ts"][0])
 
 
+def test_a_hole_that_is_filled_between_two_sources_is_judged_too(database_per_module: Database) -> None:
+    pages = plain_pages()
+    parts = [
+        Part("binance_archive", "archive", [*pages[:4], *pages[5:8]]),
+        Part("binance", "rest", pages[4:5], in_pieces=True),
+        Part("binance", "rest", pages[8:]),
+    ]
+    series, _ = afterwards(database_per_module, parts)
+    other, outcome, ahead = on_the_way(database_per_module, parts)
+    assert everything(database_per_module, other) == everything(database_per_module, series)
+    assert (ahead.written.change.new, outcome.written) == (70, BARS)
+
+
 def test_what_is_handed_over_is_what_the_store_has(database_per_module: Database) -> None:
     rows = hourly(30)
     rows["close_ts"][3], rows["quote_volume"][4] = 2**62, np.nan
