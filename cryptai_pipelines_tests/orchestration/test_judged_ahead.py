@@ -8,25 +8,32 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import dagster as dg
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.market.bars import Columns, take_rows
+from cryptai_pipelines.market.clock import FixedClock, parse_time
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import judged_ahead, receive, validated_bars
 from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead
 from cryptai_pipelines.orchestration.chain.judged_ahead import judged_ahead as judging
 from cryptai_pipelines.orchestration.chain.outcome import Outcome
 from cryptai_pipelines.orchestration.chain.receive import Stored, receive_pages
+from cryptai_pipelines.orchestration.partitions import rectangle_tags
 from cryptai_pipelines.quality.schemas import BatchRejected
+from cryptai_pipelines.replay.server import running
+from cryptai_pipelines.replay.simulated import open_simulated
 from cryptai_pipelines.sources.errors import Transient
-from cryptai_pipelines.storage import raw, state, sync_log
+from cryptai_pipelines.storage import market_data, raw, state, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import LeaseLost, SeriesLease, take_series
+from cryptai_pipelines_tests.orchestration.conftest import definitions_for, run_job, settings_for
 from cryptai_pipelines_tests.orchestration.stored_bars import hourly, without
 from cryptai_pipelines_tests.storage.bars_examples import HOUR, fresh_series
 
@@ -305,3 +312,17 @@ def test_a_series_that_was_judged_before_is_left_to_the_asset(database_per_modul
         with judging(database_per_module, lease, ahead) as on_stored:
             receive_all(database_per_module, lease, [Part("binance", "rest", pages[3:])], on_stored)
     assert ahead == Ahead()
+
+
+def test_nobody_judges_when_only_raw_bars_are_materialized(database, instance, tmp_path) -> None:
+    now = parse_time("2017-02-25T10:05:00Z")
+    with running(open_simulated(7, 1, FixedClock(now))) as url:
+        defs = definitions_for(database, settings_for(url, tmp_path, symbols="BTC-USDT"))
+        assert run_job(defs, "sync_symbols", instance).success
+        tags = rectangle_tags(["BTC-USDT"], [Timeframe.H1])
+        job = defs.resolve_job_def("bring_up_to_date")
+        assert job.execute_in_process(
+            instance=instance, tags=tags, asset_selection=[dg.AssetKey("raw_ohlcv")], raise_on_error=False
+        ).success
+    received = [row["rows_new"] for row in sync_log.read_syncs(database, Series("BTC-USDT", Timeframe.H1))]
+    assert received[0] > 1_000 and market_data.span(database, Series("BTC-USDT", Timeframe.H1)) is None
