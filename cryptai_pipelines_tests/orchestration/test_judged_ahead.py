@@ -228,6 +228,16 @@ def test_a_hole_that_is_filled_between_two_sources_is_judged_too(database_per_mo
     assert (ahead.written.change.new, outcome.written) == (70, BARS)
 
 
+def test_an_answer_about_former_times_that_comes_last_is_left_to_the_asset(database_per_module: Database) -> None:
+    pages = plain_pages()
+    nothing = page_of(take_rows(pages[0].rows, np.empty(0, "int64")), 0, int(pages[0].rows["ts"][0]))
+    parts = [Part("binance", "rest", [*pages[:-1], replace(pages[-1], rows=take_rows(pages[-1].rows, np.arange(5))), nothing])]
+    series, _ = afterwards(database_per_module, parts)
+    other, _, ahead = on_the_way(database_per_module, parts)
+    assert everything(database_per_module, other) == everything(database_per_module, series)
+    assert ahead.written.change.new == BARS - 10
+
+
 def test_what_is_handed_over_is_what_the_store_has(database_per_module: Database) -> None:
     rows = hourly(30)
     rows["close_ts"][3], rows["quote_volume"][4] = 2**62, np.nan

@@ -115,7 +115,9 @@ def _plainly_following(handed: Iterable[Stored], timeframe: Timeframe) -> Iterat
     revision, last = 0, None
     for one in handed:
         ts, end = one.rows["ts"], timeframe.floor(one.asked.end_ms)
-        if not one.all_new or one.revision != revision + 1 or (last is not None and ts[0] <= last):
+        if not one.all_new or one.revision != revision + 1 or ts[-1] >= one.asked.end_ms:
+            return
+        if last is not None and ts[0] <= last:
             return
         # Of the bar that begins at `end` the next batch tells the rest; a row off the grid just before may end behind it.
         if ((ts > end - timeframe.ms) & (ts < end)).any():
