@@ -89,7 +89,7 @@ def series_chain(
             progress.callback(),
             only_due=only_due,
             archive=archive,
-            ahead="validated_bars" in names,
+            judge_ahead="validated_bars" in names,
         )
         wanted = [step for step in steps if step.asset in names]
         results = []

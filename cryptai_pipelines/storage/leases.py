@@ -22,6 +22,9 @@ from cryptai_pipelines.storage.merge_rows import lock_key
 # A server notices the death of a client within milliseconds; that long a holder's lock may outlive it.
 _DEATH_NOTICED_S = 0.5
 _ENDED_WITHIN_S = 10.0
+_LOOK_AGAIN_S = 0.02
+# A lease is given for that much longer than its length, so that it need not be extended with every transaction.
+_EXTENDED_BY = 1.25
 
 
 class SeriesBusy(CryptaiError):
@@ -30,6 +33,13 @@ class SeriesBusy(CryptaiError):
 
 class LeaseLost(CryptaiError):
     """Another process took the series over; what this one was about to write must not be written."""
+
+
+_ADVISORY = (
+    "locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND ((classid::bigint << 32) | objid::bigint) = ANY(%s)"
+)
 
 
 @dataclass(frozen=True)
@@ -60,20 +70,20 @@ def take_series(db: Database, source: str, series: Series, holder: str, lease_s:
 
 
 def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
-    """Prove, in the transaction that is about to write, that the series is still ours, and extend the lease once a half of it
-    has passed.
+    """Prove, in the transaction that is about to write, that the series is still ours, and see to it that the lease goes on for
+    at least its length from now.
 
     From here to its end no other process can take the series without ending this transaction. Several transactions of one
-    holder may write at a time, each another table. `LeaseLost` when the series is not ours any more.
+    holder may write at a time. `LeaseLost` when the series is not ours any more.
     """
     cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", (_write_key(lease.source, lease.series),))
     # A statement of its own, whose snapshot is taken after the lock: it sees the token of whoever had the lock before.
     condition = " WHERE source = %s AND symbol = %s AND timeframe = %s AND lease_token = %s"
     held = (*_keys(lease.source, lease.series), lease.token)
     cursor.execute(
-        "SELECT coalesce(lease_until < clock_timestamp() + %s * interval '1 second', true)"
+        "SELECT coalesce(lease_until <= clock_timestamp() + %s * interval '1 second', true)"
         " FROM historical_data_range" + condition,
-        (lease.lease_s / 2, *held),
+        (lease.lease_s, *held),
     )
     row = cursor.fetchone()
     if row is None:
@@ -82,7 +92,7 @@ def check_lease(cursor: Cursor, lease: SeriesLease) -> None:
     if row[0]:
         cursor.execute(
             "UPDATE historical_data_range SET lease_until = clock_timestamp() + %s * interval '1 second'" + condition,
-            (lease.lease_s, *held),
+            (lease.lease_s * _EXTENDED_BY, *held),
         )
 
 
@@ -101,16 +111,20 @@ def _taken(connection: psycopg2.extensions.connection, source: str, series: Seri
 def _lock(cursor: Cursor, source: str, series: Series) -> None:
     """Get the session lock, from a dead or an expired holder if need be."""
     key = _session_key(source, series)
-    if _lock_within(cursor, key, 0.0):
-        return
-    holder, expired = _current(cursor, source, series)
-    if not expired:
-        if _lock_within(cursor, key, _DEATH_NOTICED_S):
-            return
-        raise SeriesBusy(f"{source} {series} is being written by {holder}; try again when it has finished")
-    _end_backends(cursor, [key, _write_key(source, series)])
-    if not _lock_within(cursor, key, _ENDED_WITHIN_S):
-        raise SeriesBusy(f"{source} {series} is held by {holder}, whose lease ran out but whose connection cannot be ended")
+    deadline, seen = time.monotonic() + _ENDED_WITHIN_S, set[int]()
+    while not _lock_within(cursor, key, 0.0):
+        holder, expired, backends = _current(cursor, source, series)
+        if not expired:
+            if _lock_within(cursor, key, _DEATH_NOTICED_S):
+                return
+            raise SeriesBusy(f"{source} {series} is being written by {holder}; try again when it has finished")
+        if time.monotonic() >= deadline:
+            raise SeriesBusy(f"{source} {series} is held by {holder}, whose lease ran out but whose connection cannot be ended")
+        # Not one that has got the lock only since the last look: it is about to write a lease of its own.
+        ended = [backend for backend in backends if backend in seen]
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (ended,))
+        seen = set(backends)
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _lock_within(cursor: Cursor, key: int, seconds: float) -> bool:
@@ -121,18 +135,19 @@ def _lock_within(cursor: Cursor, key: int, seconds: float) -> bool:
             return True
         if time.monotonic() >= deadline:
             return False
-        time.sleep(0.02)
+        time.sleep(_LOOK_AGAIN_S)
 
 
-def _current(cursor: Cursor, source: str, series: Series) -> tuple[str, bool]:
-    """The holder on record and whether its lease has run out; a holder that has not written its name yet is live."""
+def _current(cursor: Cursor, source: str, series: Series) -> tuple[str, bool, list[int]]:
+    """The holder on record, whether its lease has run out, and the backends that have the session lock; a holder that has not
+    written its name yet is live."""
     cursor.execute(
-        "SELECT holder, lease_until <= clock_timestamp() FROM historical_data_range"
-        " WHERE source = %s AND symbol = %s AND timeframe = %s",
-        _keys(source, series),
+        "SELECT holder, lease_until <= clock_timestamp(), ARRAY(SELECT pid FROM pg_locks WHERE " + _ADVISORY + ")"
+        " FROM historical_data_range WHERE source = %s AND symbol = %s AND timeframe = %s",
+        ([_session_key(source, series)], *_keys(source, series)),
     )
-    holder, expired = cursor.fetchone() or (None, None)
-    return holder or "another process", bool(expired)
+    holder, expired, backends = cursor.fetchone() or (None, None, [])
+    return holder or "another process", bool(expired), backends
 
 
 def _new_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s: float) -> int:
@@ -140,21 +155,19 @@ def _new_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s
     still writes is a former holder's and is ended first; what comes to write meanwhile waits, and finds another token."""
     key = _write_key(source, series)
     _end_writers(cursor, source, series, key)
-    try:
-        return _written_token(cursor, source, series, holder, lease_s)
-    finally:
-        cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+    token = _written_token(cursor, source, series, holder, lease_s)
+    cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+    return token
 
 
 def _end_writers(cursor: Cursor, source: str, series: Series, key: int) -> None:
     """Get the write lock for ourselves, which the transactions of a holder share."""
     deadline = time.monotonic() + _ENDED_WITHIN_S
-    while True:
-        _end_backends(cursor, [key])
-        if _lock_within(cursor, key, 0.0):
-            return
+    while not _lock_within(cursor, key, 0.0):
         if time.monotonic() >= deadline:
             raise SeriesBusy(f"{source} {series} is being written by a former holder, whose connection cannot be ended")
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE " + _ADVISORY, ([key],))
+        time.sleep(_LOOK_AGAIN_S)
 
 
 def _written_token(cursor: Cursor, source: str, series: Series, holder: str, lease_s: float) -> int:
@@ -173,27 +186,11 @@ def _written_token(cursor: Cursor, source: str, series: Series, holder: str, lea
             "source": source,
             "symbol": series.symbol,
             "timeframe": series.timeframe.code,
-            "seconds": lease_s,
+            "seconds": lease_s * _EXTENDED_BY,
             "holder": holder,
         },
     )
     return cursor.fetchone()[0]  # type: ignore[index]
-
-
-def _end_backends(cursor: Cursor, keys: list[int]) -> None:
-    """End the other connections that hold any of these advisory locks and wait until they are gone."""
-    deadline = time.monotonic() + _ENDED_WITHIN_S
-    while True:
-        cursor.execute(
-            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory' AND granted"
-            " AND objsubid = 1 AND pid <> pg_backend_pid()"
-            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-            " AND ((classid::bigint << 32) | objid::bigint) = ANY(%s)",
-            (keys,),
-        )
-        if cursor.fetchone()[0] == 0 or time.monotonic() >= deadline:  # type: ignore[index]
-            return
-        time.sleep(0.02)
 
 
 def _release(lease: SeriesLease) -> None:

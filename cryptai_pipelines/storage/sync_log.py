@@ -78,7 +78,7 @@ def finish_sync(cursor: Cursor, sync_id: int, status: str, counts: Mapping[str, 
 
 def close_expired(db: Database) -> int:
     """Close the RUNNING rows whose lease has run out, for whoever looks at the log before the series is next written; how many
-    there were. A lease is extended with every commit, in `historical_data_range`. PENDING rows of a run that holds no series
+    there were. A lease goes on with the commits, in `historical_data_range`. PENDING rows of a run that holds no series
     any more are removed."""
     rows = db.rows(
         "UPDATE data_sync_log AS l SET status = 'FAILED', finished_at = clock_timestamp(), error = %s"

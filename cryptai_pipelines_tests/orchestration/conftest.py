@@ -35,7 +35,13 @@ def dagster_instance(server: EmbeddedServer, folder: Path) -> Iterator[dg.Dagste
         patch.setenv("DAGSTER_HOME", str(home))
         patch.setenv("CRYPTAI_DAGSTER_URL", server.url(name))
         with dg.DagsterInstance.get() as opened:
-            yield opened
+            # A run enters the instance once more, which forgets what this entry has set for the process. Left to the garbage
+            # collector, it would be undone in the midst of another test, to something of an instance that is gone.
+            entered = opened._exit_stack
+            try:
+                yield opened
+            finally:
+                entered.close()
     administer(server, "DROP DATABASE {} WITH (FORCE)", name)
 
 

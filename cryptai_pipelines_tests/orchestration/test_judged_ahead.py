@@ -23,7 +23,7 @@ from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import judged_ahead, receive, validated_bars
 from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead
 from cryptai_pipelines.orchestration.chain.judged_ahead import judged_ahead as judging
-from cryptai_pipelines.orchestration.chain.outcome import Outcome
+from cryptai_pipelines.orchestration.chain.outcome import Outcome, Progress
 from cryptai_pipelines.orchestration.chain.receive import Stored, receive_pages
 from cryptai_pipelines.orchestration.partitions import rectangle_tags
 from cryptai_pipelines.quality.schemas import BatchRejected
@@ -215,7 +215,7 @@ def test_all_of_a_plain_history_but_its_end_is_judged_on_the_way(database_per_mo
     assert outcome.facts["changed_from_ms"] == int(hourly(1)["ts"][0])
 
 
-def test_a_hole_that_is_filled_between_two_sources_is_judged_too(database_per_module: Database) -> None:
+def test_a_hole_that_is_asked_for_on_the_way_leaves_the_rest_to_the_asset(database_per_module: Database) -> None:
     pages = plain_pages()
     parts = [
         Part("binance_archive", "archive", [*pages[:4], *pages[5:8]]),
@@ -283,18 +283,19 @@ def test_a_broken_batch_is_left_and_told_by_the_asset(database_per_module: Datab
     assert everything(database_per_module, series)["market_data"] == []
 
 
-def test_a_defect_of_the_judge_is_raised_and_keeps_nobody_waiting(
-    database_per_module: Database, monkeypatch: pytest.MonkeyPatch
+def test_a_defect_of_the_judge_is_logged_and_fails_no_fetch(
+    database_per_module: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def defect(*_: object) -> None:
-        raise ZeroDivisionError
+        raise ZeroDivisionError("of the judge")
 
     monkeypatch.setattr(judged_ahead, "judge_part", defect)
-    series, pages = fresh_series(), plain_pages()
+    series, pages, ahead = fresh_series(), plain_pages(), Ahead()
     with take_series(database_per_module, "binance", series, "test", 60) as lease:
-        with pytest.raises(ZeroDivisionError), judging(database_per_module, lease, Ahead()) as on_stored:
+        with judging(database_per_module, lease, ahead) as on_stored:
             receive_all(database_per_module, lease, [Part("binance", "rest", pages)], on_stored)
-    assert len(raw.read_current(database_per_module, "binance", series, 0, 2**62 // 10**6)["ts"]) == BARS
+        assert ahead == Ahead() and "of the judge" in caplog.text
+        assert validated_bars.bring_up_to_date(database_per_module, lease, ahead.written).rows == BARS
 
 
 def test_nothing_is_judged_any_more_for_a_holder_that_was_replaced(database_per_module: Database) -> None:
@@ -322,6 +323,19 @@ def test_a_series_that_was_judged_before_is_left_to_the_asset(database_per_modul
         with judging(database_per_module, lease, ahead) as on_stored:
             receive_all(database_per_module, lease, [Part("binance", "rest", pages[3:])], on_stored)
     assert ahead == Ahead()
+
+
+@pytest.mark.parametrize("short_by", [0, 1])
+def test_the_progress_of_the_asset_counts_what_was_judged_on_the_way(database_per_module: Database, short_by: int) -> None:
+    pages, told = plain_pages(), list[Progress]()
+    last = replace(pages[-1], asked=Interval(pages[-1].asked.start_ms, pages[-1].asked.end_ms - short_by))
+    series, ahead = fresh_series(), Ahead()
+    with take_series(database_per_module, "binance", series, "test", 60) as lease:
+        with judging(database_per_module, lease, ahead) as on_stored:
+            receive_all(database_per_module, lease, [Part("binance", "rest", [*pages[:-1], last])], on_stored)
+        validated_bars.bring_up_to_date(database_per_module, lease, ahead.written, on_progress=told.append)
+    assert told[-1].done == told[-1].total
+    assert told[-1].bars == len(everything(database_per_module, series)["market_data"]) == BARS - short_by
 
 
 def test_nobody_judges_when_only_raw_bars_are_materialized(database, instance, tmp_path) -> None:

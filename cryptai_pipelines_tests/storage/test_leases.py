@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -135,14 +136,14 @@ def test_an_expired_lease_that_nobody_took_may_go_on(database_per_module: Databa
     assert len(market_data.read(database_per_module, series)) == 2
 
 
-def test_the_lease_is_extended_by_a_write_once_half_of_it_has_passed(database_per_module: Database) -> None:
+def test_a_write_leaves_at_least_the_whole_lease(database_per_module: Database) -> None:
     series = fresh_series()
     left = "SELECT extract(epoch FROM lease_until - clock_timestamp())::float8 FROM historical_data_range WHERE symbol = %s"
     with take_series(database_per_module, "binance", series, "steady", 60) as lease:
-        for lease_s, least, most in ((60.0, 0, 60), (100.0, 0, 60), (200.0, 150, 200)):
+        for lease_s, least, most in ((60.0, 60, 75), (50.0, 60, 75), (200.0, 200, 250)):
             with database_per_module.transaction() as cursor:
                 check_lease(cursor, replace(lease, lease_s=lease_s))
-            assert least < database_per_module.rows(left, (series.symbol,))[0][0] < most
+            assert least < database_per_module.rows(left, (series.symbol,))[0][0] <= most
     assert database_per_module.rows(left, (series.symbol,)) == [(None,)]
 
 
@@ -159,6 +160,58 @@ def test_two_transactions_of_one_holder_write_at_a_time(database_per_module: Dat
         market_data.upsert(bars, series, bar_rows(opens(3)), "binance", "rest")
         state.record_change(log, "raw_ohlcv", series, Change(3, 0, 0, 120_000))
     assert market_data.span(database_per_module, series) is not None
+
+
+def test_losing_the_connection_while_taking_a_series_is_told_in_one_line(database_per_module: Database) -> None:
+    series = fresh_series()
+    with take_series(database_per_module, "binance", series, "before", 60) as lease:
+        sync_log.start_sync(database_per_module, lease)
+    blocker = connect(database_per_module.url)
+    told: list[BaseException] = []
+
+    def take() -> None:
+        try:
+            with take_series(database_per_module, "binance", series, "heir", 60):
+                pass
+        except BaseException as error:  # noqa: BLE001 - it is looked at below
+            told.append(error)
+
+    with blocker.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM data_sync_log WHERE symbol = %s FOR UPDATE", (series.symbol,))
+        heir = threading.Thread(target=take)
+        heir.start()
+        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+        _until(lambda: bool(database_per_module.rows(waiting, ("WITH former AS%",))))
+        database_per_module.rows(f"SELECT pg_terminate_backend(pid) FROM ({waiting}) AS w", ("WITH former AS%",))
+        heir.join(30)
+    blocker.close()
+    assert [type(error) for error in told] == [DatabaseUnavailable]
+
+
+def test_heirs_that_race_for_an_expired_lease_do_not_end_each_other(database_per_module: Database) -> None:
+    """One of them gets it and keeps it; the others are told that it is busy."""
+    for _ in range(10):
+        series = fresh_series()
+        with take_series(database_per_module, "binance", series, "former", 0.0):
+            barrier, told = threading.Barrier(4), list[str]()
+
+            def take(name: str, series: Series = series, barrier=barrier, told=told) -> None:
+                barrier.wait()
+                try:
+                    with take_series(database_per_module, "binance", series, name, 60) as lease:
+                        time.sleep(1.0)
+                        with database_per_module.transaction() as cursor:
+                            check_lease(cursor, lease)
+                        told.append("held")
+                except SeriesBusy:
+                    told.append("busy")
+
+            heirs = [threading.Thread(target=take, args=(f"heir {number}",)) for number in range(4)]
+            for heir in heirs:
+                heir.start()
+            for heir in heirs:
+                heir.join(30)
+            assert sorted(told) == ["busy", "busy", "busy", "held"]
 
 
 def test_whoever_takes_a_series_over_ends_every_transaction_of_its_holder(database_per_module: Database) -> None:

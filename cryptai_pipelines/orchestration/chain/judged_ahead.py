@@ -1,13 +1,14 @@
-"""Judging a long history while the rest of it is still being received: what has been committed to `raw_ohlcv` is handed over in
-memory, and is judged and written by a thread of its own. It is the same work that `validated_bars` does afterwards, part by
-part, each remembered as done; whatever is not the plain beginning of a new series is left to it."""
+"""Judging a long first history while the rest of it is still being received: what has been committed to `raw_ohlcv` is handed
+over in memory, and is judged and written by a thread of its own. It is the same work that `validated_bars` does afterwards,
+part by part, each remembered as done; whatever is more than new bars behind the last ones, and all that comes after it, is left
+to that asset."""
 
 from __future__ import annotations
 
 import logging
 import queue
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -18,7 +19,6 @@ from cryptai_pipelines.market.bars import Columns, row_count
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.judged_part import NOTHING_WRITTEN, VALIDATED, Reach, Written, judge_part, write_part
 from cryptai_pipelines.orchestration.chain.prefetch import batches
 from cryptai_pipelines.orchestration.chain.receive import OnStored, Stored
@@ -29,6 +29,7 @@ from cryptai_pipelines.storage.leases import SeriesLease
 logger = logging.getLogger(__name__)
 
 ROWS_TOGETHER = 50_000
+_BATCHES_TOGETHER = 10
 _STORED_AHEAD = 2
 
 
@@ -44,19 +45,21 @@ def judged_ahead(database: Database, lease: SeriesLease, ahead: Ahead) -> Iterat
     """A function to be called with every batch of the leased series as it is committed. At the end of the block everything
     that was handed over and can be judged here is written; `ahead` says what that was.
 
-    A series that cannot be judged is left as it is, for `validated_bars` to find the same and to tell it.
+    Whatever stops the judging is logged, and is for `validated_bars` to find again and to tell: it fails no fetch.
     """
     handed: queue.Queue[Stored | None] = queue.Queue(_STORED_AHEAD)
-    first: list[Stored] = []
-    judging: list[Future[None]] = []
+    first: Stored | None = None
+    begun = False
 
     def on_stored(stored: Stored) -> None:
-        # What comes in one batch, such as the bars of a tick, is not worth a thread.
-        if not first:
-            first.append(stored)
+        nonlocal first, begun
+        if first is None:
+            # What comes in one batch, such as the bars of a tick, is not worth a thread.
+            first = stored
             return
-        if not judging:
-            judging.append(pool.submit(_judge, database, lease, chain(first, iter(handed.get, None)), ahead))
+        if not begun:
+            pool.submit(_judge, database, lease, chain([first], iter(handed.get, None)), ahead)
+            begun = True
         handed.put(stored)
 
     with ThreadPoolExecutor(1, thread_name_prefix="judge") as pool:
@@ -64,8 +67,6 @@ def judged_ahead(database: Database, lease: SeriesLease, ahead: Ahead) -> Iterat
             yield on_stored
         finally:
             handed.put(None)
-    for one in judging:
-        one.result()
 
 
 def _judge(database: Database, lease: SeriesLease, handed: Iterator[Stored], ahead: Ahead) -> None:
@@ -74,25 +75,27 @@ def _judge(database: Database, lease: SeriesLease, handed: Iterator[Stored], ahe
             ahead.written = ahead.written + written
     except CryptaiError as error:
         logger.info("%s is judged after it has been received: %s", lease.series, error)
-    finally:
-        # Whoever hands over must not have to wait for somebody that has stopped.
-        for _ in handed:
-            pass
+    except Exception:  # whatever it is, the bars have been received, and the asset that judges them will meet it again
+        logger.exception("%s is judged after it has been received", lease.series)
+    # Whoever hands over must not have to wait for somebody that has stopped.
+    for _ in handed:
+        pass
 
 
 def _written_parts(database: Database, lease: SeriesLease, handed: Iterable[Stored]) -> Iterator[Written]:
     series, reach, left = lease.series, None, list[Stored]()
-    plain = _plainly_following(handed, series.timeframe)
-    for together in batches(plain, ROWS_TOGETHER, lambda one: row_count(one.rows), ROWS_TOGETHER):
-        reach = reach or _whole_reach(database, series)
-        if reach is None:
+    for together in batches(_plainly_following(handed), _BATCHES_TOGETHER, lambda one: row_count(one.rows), ROWS_TOGETHER):
+        reach = _next_reach(database, series, reach, together[-1].asked.end_ms)
+        if reach is None or {one.source for one in together} - {one.source for one in reach.sources}:
             return
-        end = series.timeframe.floor(together[-1].asked.end_ms)
-        part = Interval(reach.windows[-1].end_ms, end)
-        reach = replace(reach, windows=[part], covered=Interval(reach.covered.start_ms, end))
-        parted = [_parted(one, end) for one in (*left, *together)]
-        received = [(source, _rows_of(source.source, [before for before, _ in parted])) for source in reach.sources]
+        part = reach.windows[0]
+        parted = [_parted(one, part.end_ms) for one in (*left, *together)]
         left = [after for _, after in parted if row_count(after.rows)]
+        given = [before for before, _ in parted]
+        received = [(source, _rows_of(source.source, given)) for source in reach.sources]
+        # A row off the grid just before the end of the part closes behind it, and is judged with what follows.
+        if any((rows["ts"] > part.end_ms - series.timeframe.ms).any() for _, rows in received):
+            return
         yield write_part(database, lease, reach, judge_part(received, series, reach, part, None), together[-1].revision)
 
 
@@ -109,27 +112,34 @@ def _rows_of(source: str, stored: Sequence[Stored]) -> Columns:
     return {name: np.concatenate([values[:0], *(rows[name] for rows in given)]) for name, values in stored[0].rows.items()}
 
 
-def _plainly_following(handed: Iterable[Stored], timeframe: Timeframe) -> Iterator[Stored]:
+def _plainly_following(handed: Iterable[Stored]) -> Iterator[Stored]:
     """The batches from the first of a series on, for as long as each holds nothing but new bars behind those before it, and
     nothing else has changed in between. Then what is in memory is all that the store has of their time."""
     revision, last = 0, None
     for one in handed:
-        ts, end = one.rows["ts"], timeframe.floor(one.asked.end_ms)
+        ts = one.rows["ts"]
         if not one.all_new or one.revision != revision + 1 or ts[-1] >= one.asked.end_ms:
             return
         if last is not None and ts[0] <= last:
-            return
-        # Of the bar that begins at `end` the next batch tells the rest; a row off the grid just before may end behind it.
-        if ((ts > end - timeframe.ms) & (ts < end)).any():
             return
         yield one
         revision, last = one.revision, ts[-1]
 
 
-def _whole_reach(database: Database, series: Series) -> Reach | None:
-    """From where the series begins, when nothing of it has been judged yet; so no gap of it is known that could be filled."""
-    covered, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
-    if covered is None or first is None or state.read_state(database, VALIDATED, series) is not None:
+def _next_reach(database: Database, series: Series, before: Reach | None, end_ms: int) -> Reach | None:
+    """What follows the part `before`, as far as the grid and coverage go within `end_ms`; from the first bar on when nothing of
+    the series has been judged yet (so no gap of it is known that could be filled). None when there is nothing."""
+    covered = coverage.read_hull(database, series)
+    if covered is None:
         return None
-    first = max(series.timeframe.floor(first), covered.start_ms)
-    return Reach([Interval(first, first)], first, covered, series_sources.read_sources(database, series), [])
+    if before is None:
+        first = coverage.read_first_and_last(database, series)[0]
+        if first is None or state.read_state(database, VALIDATED, series) is not None:
+            return None
+        first = at = max(series.timeframe.floor(first), covered.start_ms)
+    else:
+        first, at = before.first_ms, before.until_ms
+    end = min(series.timeframe.floor(end_ms), covered.end_ms)
+    if at >= end:
+        return None
+    return Reach([Interval(at, end)], first, Interval(covered.start_ms, end), series_sources.read_sources(database, series), [])

@@ -47,10 +47,11 @@ def data_steps(
     *,
     only_due: bool = False,
     archive: Archive | None = None,
-    ahead: bool = True,
+    judge_ahead: bool = True,
 ) -> list[Step]:
     """From the venue to validated bars. `only_due`: leave series alone of which no bar has closed since the last time.
-    `archive`: where a long history is read first. `ahead`: a long history is judged while it is being received."""
+    `archive`: where a long history is read first. `judge_ahead`: a long first history is judged while it is being received,
+    which is not for whoever wants the raw bars alone."""
     policy = raw_ohlcv.FetchPolicy(
         settings.overlap_bars, round(settings.grace_seconds * 1000), only_due, settings.fetch_threads
     )
@@ -58,7 +59,7 @@ def data_steps(
 
     def fetch(lease: SeriesLease) -> Outcome:
         judged[lease.series] = Ahead()
-        judging = judged_ahead(database, lease, judged[lease.series]) if ahead else nullcontext(ignore_stored)
+        judging = judged_ahead(database, lease, judged[lease.series]) if judge_ahead else nullcontext(ignore_stored)
         with judging as on_stored:
             return raw_ohlcv.bring_up_to_date(
                 database,
@@ -117,11 +118,13 @@ def chain_steps(
     *,
     only_due: bool = False,
     archive: Archive | None = None,
-    ahead: bool = True,
+    judge_ahead: bool = True,
 ) -> list[Step]:
     """The whole chain."""
     return [
-        *data_steps(database, source, settings, run_id, window, on_progress, only_due=only_due, archive=archive, ahead=ahead),
+        *data_steps(
+            database, source, settings, run_id, window, on_progress, only_due=only_due, archive=archive, judge_ahead=judge_ahead
+        ),
         *research_steps(database, settings, run_id, on_progress),
     ]
 

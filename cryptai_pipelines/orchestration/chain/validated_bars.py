@@ -42,7 +42,7 @@ def bring_up_to_date(
     `BatchRejected` when a batch is broken as a whole; nothing of it is written, and the sync log says so.
     """
     try:
-        written = written + _bring_up_to_date(database, lease, on_progress)
+        written = _bring_up_to_date(database, lease, written, on_progress)
     except CryptaiError as error:
         with database.transaction() as cursor:
             sync_log.note_validation(cursor, lease, error=str(error))
@@ -50,15 +50,16 @@ def bring_up_to_date(
     return _outcome(database, lease, written)
 
 
-def _bring_up_to_date(database: Database, lease: SeriesLease, on_progress: OnProgress) -> Written:
+def _bring_up_to_date(database: Database, lease: SeriesLease, written: Written, on_progress: OnProgress) -> Written:
     series = lease.series
     received = state.read_state(database, RAW, series)
     reach = _reach(database, series, received)
-    written = NOTHING_WRITTEN
     if received is None or reach is None:
+        if written.change:
+            on_progress(Progress(ASSET, series, 1, 1, written.change.rows))
         return written
     total, done = sum(end - start for start, end in reach.windows), 0
-    on_progress(Progress(ASSET, series, 0, total, 0))
+    on_progress(Progress(ASSET, series, 0, total, written.change.rows))
     judged = _judged_parts(database, series, reach)
     # A window after another one looks at the bars before it, which must have been written.
     ahead = len(reach.windows) == 1 and total > _part_ms(series)
