@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.indicators.filling import fill_by
-from cryptai_pipelines.indicators.registry import IndicatorSpec
+from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import Timeframe
 

@@ -48,11 +48,11 @@ def talib_fill(function: str, parameters: tuple[tuple[str, float], ...]) -> Fill
     if not given.keys() <= defaults.keys():
         raise ValueError(f"TA-Lib's {function} takes the parameters {', '.join(defaults)}, not {', '.join(given)}")
     library = ctypes.CDLL(_ta_lib.__file__)
-    # A build that links TA-Lib statically may keep its symbols to itself.
-    if "integer" in info["output_names"] or not hasattr(library, f"TA_{function}"):
-        return None
     names = info["input_names"].values()
     input_count = sum(len(group) if isinstance(group, (list, tuple)) else 1 for group in names)
+    # A build that links TA-Lib statically may keep its symbols to itself.
+    if not hasattr(library, f"TA_{function}") or not _writes_floats(function, input_count):
+        return None
     types = [ctypes.c_double if isinstance(default, float) else ctypes.c_int for default in defaults.values()]
     values = [kind(given.get(name, defaults[name])) for name, kind in zip(defaults, types, strict=True)]
     lookback = getattr(library, f"TA_{function}_Lookback")(*values)
@@ -65,6 +65,15 @@ def talib_fill(function: str, parameters: tuple[tuple[str, float], ...]) -> Fill
         *[ctypes.c_void_p] * len(info["output_names"]),
     ]
     return _fill_by_address(call, values, lookback, input_count, len(info["output_names"]))
+
+
+def _writes_floats(function: str, input_count: int) -> bool:
+    """Whether every output is float64. TA-Lib's descriptions do not tell: an integer one may have any name."""
+    import talib
+
+    result = getattr(talib, function)(*[np.linspace(1.0, 2.0, 200)] * input_count)
+    outputs = result if isinstance(result, tuple) else (result,)
+    return all(output.dtype == np.float64 for output in outputs)
 
 
 def _fill_by_address(

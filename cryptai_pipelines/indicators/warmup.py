@@ -58,3 +58,25 @@ def macd_bars(slow_period: int, signal_period: int) -> int:
     Once the slow mean has settled the signal's input is right, and the signal forgets what it saw before as any mean does.
     """
     return ema_bars(slow_period) + ema_bars(signal_period)
+
+
+def rma_bars(period: int) -> int:
+    """Exponential mean with alpha = 1 / period of levels, seeded by the plain mean of its first `period` bars."""
+    return window_bars(period) + settling_bars(1 - 1 / period)
+
+
+def kama_bars(period: int, slow_period: int = 30) -> int:
+    """Kaufman's adaptive mean: alpha moves between the squares of two exponential ones, so at its slowest it is that of
+    `slow_period` squared, as in a market that goes nowhere."""
+    return period + settling_bars(1 - (2 / (slow_period + 1)) ** 2)
+
+
+def ratio_bars(means: int) -> int:
+    """A ratio of recursive means that need `means` bars: without movement both shrink alike, and the ratio forgets nothing (see
+    `rsi_bars`)."""
+    return means + LULL_BARS
+
+
+def adx_bars(period: int) -> int:
+    """Wilder's mean of a ratio of Wilder's means: the first settles, then the second forgets what it saw before."""
+    return ratio_bars(2 * wilder_bars(period))

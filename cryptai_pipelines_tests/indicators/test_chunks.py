@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cryptai_pipelines.indicators import chunks
 from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
-from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY, IndicatorSpec
+from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY
+from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.indicators.warmup import rsi_bars
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe

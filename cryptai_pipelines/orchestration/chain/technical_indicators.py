@@ -8,7 +8,7 @@ import pandas as pd
 
 from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
 from cryptai_pipelines.indicators.filled_share import FILLED_WINDOW, filled_share
-from cryptai_pipelines.indicators.registry import IndicatorSpec
+from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date

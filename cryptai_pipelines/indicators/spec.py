@@ -1,0 +1,63 @@
+"""What an indicator declares, and how an entry of TA-Lib's is made. Which indicators exist is said in `registry` and the files
+that it gathers; when and on which bars they are computed belongs to `chunks`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from cryptai_pipelines.indicators.filling import Compute, Fill, fill_by, talib_fill
+
+CLOSE = ("close",)
+VOLUME = ("volume",)
+HIGH_LOW = ("high", "low")
+OPEN_CLOSE = ("open", "close")
+CLOSE_VOLUME = ("close", "volume")
+HIGH_LOW_CLOSE = ("high", "low", "close")
+HIGH_LOW_VOLUME = ("high", "low", "volume")
+OHLC = ("open", "high", "low", "close")
+HIGH_LOW_CLOSE_VOLUME = ("high", "low", "close", "volume")
+
+
+@dataclass(frozen=True)
+class IndicatorSpec:
+    """One indicator. `compute` maps the input columns (equal-length contiguous float64, finite) to one float64 array of that
+    length per name in `outputs`: causal, NaN only before it has enough bars, and the same bits for the same input.
+
+    `warmup` is the number of existing bars before a bar after which older ones no longer matter (`warmup` module). `fill` is a
+    faster way to the same bits, where there is one (`filling` module).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    parameters: Mapping[str, float]
+    warmup: int
+    compute: Compute
+    fill: Fill | None = None
+
+
+def talib_indicator(
+    name: str,
+    function: str,
+    inputs: tuple[str, ...],
+    warmup: int,
+    outputs: tuple[str, ...] | None = None,
+    **parameters: float,
+) -> IndicatorSpec:
+    """The entry of TA-Lib's `function`, given `inputs` in order and its own parameter names; one output is named `name`."""
+
+    def compute(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        import talib
+
+        result = getattr(talib, function)(*[columns[column] for column in inputs], **parameters)
+        return result if isinstance(result, tuple) else (result,)
+
+    def fill(columns: Mapping[str, np.ndarray], targets: Sequence[np.ndarray], pieces: Sequence[tuple[int, int]]) -> None:
+        in_place = talib_fill(function, tuple(parameters.items())) or fill_by(compute)
+        in_place(columns, targets, pieces)
+
+    return IndicatorSpec(name, inputs, outputs or (name,), MappingProxyType(parameters), warmup, compute, fill)
