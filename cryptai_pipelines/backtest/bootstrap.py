@@ -1,0 +1,143 @@
+"""Intervals by resampling: the stationary bootstrap of a series of returns, and the order and luck of trades. What is made of
+chance beyond that is in `significance`.
+
+Source of the stationary bootstrap: Politis and Romano, "The Stationary Bootstrap" (1994). The same seed gives the same
+intervals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from cryptai_pipelines.market.errors import BadInput
+
+REPEATS = 2_000
+_CELLS_AT_A_TIME = 4_000_000
+
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""From samples (one per row, float64) to one value each."""
+
+
+class Spread(NamedTuple):
+    """The quantiles of a statistic over its resamples. `undefined`: the share of resamples in which it has no value."""
+
+    low: float
+    median: float
+    high: float
+    undefined: float
+
+
+def mean_block(periods: int) -> float:
+    """The mean length of a block that is used unless one is given: the cube root of the number of periods, the order that keeps
+    bias and variance of the resampled mean in balance; at least 1."""
+    return max(1.0, periods ** (1 / 3))
+
+
+def stationary_indices(periods: int, repeats: int, block: float, seed: int) -> np.ndarray:
+    """Positions of `repeats` stationary resamples of a series of `periods`, int64, one per row: blocks that start anywhere,
+    have a geometric length of mean `block`, and go on at the beginning behind the end."""
+    if periods < 1 or repeats < 1 or not block >= 1:
+        raise BadInput(f"{repeats} resamples of {periods} periods in blocks of {block} are not accepted; accepted: 1 and more")
+    random = np.random.default_rng(seed)
+    begins = random.random((repeats, periods)) < 1 / block
+    begins[:, 0] = True
+    starts = random.integers(0, periods, (repeats, periods))
+    # Every position belongs to the last block that began at or before it, and lies as far behind its start as behind that.
+    at = np.arange(periods)
+    last = np.maximum.accumulate(np.where(begins, at, 0), axis=1)
+    return (np.take_along_axis(starts, last, axis=1) + at - last) % periods
+
+
+def resampled(
+    returns: np.ndarray,
+    statistics: Mapping[str, Statistic],
+    *,
+    repeats: int = REPEATS,
+    block: float | None = None,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Spread]:
+    """Of every statistic the interval that holds `confidence` of its values in stationary resamples of `returns`.
+
+    returns: float64, one row of them, or one column per series when a statistic is about several side by side, such as the
+    difference of two: then each sample is periods x series. NaN for no returns. Memory is bounded whatever their number.
+    """
+    _check_confidence(confidence)
+    periods = len(returns)
+    if not periods:
+        return {name: Spread(math.nan, math.nan, math.nan, 1.0) for name in statistics}
+    at_a_time = max(1, _CELLS_AT_A_TIME // returns.size)
+    values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
+    for number, start in enumerate(range(0, repeats, at_a_time)):
+        rows = min(at_a_time, repeats - start)
+        sample = returns[stationary_indices(periods, rows, block or mean_block(periods), seed + number)]
+        for name, statistic in statistics.items():
+            values[name].append(statistic(sample))
+    return {name: spread(np.concatenate(parts), confidence) for name, parts in values.items()}
+
+
+def reordered_trades(
+    pnl: np.ndarray, capital: float, *, repeats: int = REPEATS, confidence: float = 0.95, seed: int = 0, replaced: bool = True
+) -> dict[str, Spread]:
+    """What else the same trades could have come to: `total_return` and `max_drawdown` (a share, at most 0) of their profits in
+    another order, drawn with replacement, or only shuffled, in which case the total is what it is.
+
+    pnl: of each trade in the quote currency; capital: before the first. A sequence that loses the whole capital ends at -1.
+    """
+    _check_confidence(confidence)
+    if capital <= 0:
+        raise BadInput(f"capital {capital} is not accepted; accepted: above 0")
+    if not len(pnl):
+        nothing = Spread(math.nan, math.nan, math.nan, 1.0)
+        return {"total_return": nothing, "max_drawdown": nothing}
+    random = np.random.default_rng(seed)
+    totals, drawdowns = np.empty(repeats), np.empty(repeats)
+    for number in range(repeats):
+        order = random.integers(0, len(pnl), len(pnl)) if replaced else random.permutation(len(pnl))
+        equity = np.maximum(capital + np.cumsum(pnl[order]), 0.0)
+        ruined = np.flatnonzero(equity == 0.0)
+        if len(ruined):
+            equity[ruined[0] :] = 0.0
+        peaks = np.maximum(np.maximum.accumulate(equity), capital)
+        totals[number], drawdowns[number] = equity[-1] / capital - 1, min(0.0, float((equity / peaks - 1).min()))
+    return {"total_return": spread(totals, confidence), "max_drawdown": spread(drawdowns, confidence)}
+
+
+def spread(values: np.ndarray, confidence: float) -> Spread:
+    """The central interval of `confidence` of the values, and their median. NaN is counted apart, infinite values count."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return Spread(math.nan, math.nan, math.nan, 1.0)
+    tail = (1 - confidence) / 2
+    low, median, high = np.quantile(known, (tail, 0.5, 1 - tail), method="nearest")
+    return Spread(float(low), float(median), float(high), 1 - len(known) / len(values))
+
+
+def sharpes(samples: np.ndarray) -> np.ndarray:
+    """Per-period Sharpe ratio of each row; NaN where all returns are equal."""
+    deviation = samples.std(axis=1, ddof=1) if samples.shape[1] > 1 else np.zeros(len(samples))
+    flat = samples.max(axis=1) == samples.min(axis=1)
+    return np.divide(samples.mean(axis=1), deviation, out=np.full(len(samples), np.nan), where=~flat)
+
+
+def drawdowns(samples: np.ndarray) -> np.ndarray:
+    """Maximum drawdown of each row of simple returns compounded from 1, a share, at most 0."""
+    growth = np.cumprod(1 + samples, axis=1)
+    peaks = np.maximum(np.maximum.accumulate(growth, axis=1), 1.0)
+    return np.minimum((growth / peaks - 1).min(axis=1), 0.0)
+
+
+def profit_factors(samples: np.ndarray) -> np.ndarray:
+    """Gains over losses of each row, in absolute terms; infinite without a loss, NaN without either."""
+    gains, losses = np.maximum(samples, 0).sum(axis=1), -np.minimum(samples, 0).sum(axis=1)
+    unbeaten = np.where(gains > 0, np.inf, np.nan)
+    return np.divide(gains, losses, out=unbeaten, where=losses > 0)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise BadInput(f"confidence {confidence} is not accepted; accepted: above 0 and below 1")

@@ -1,0 +1,125 @@
+"""The stationary bootstrap keeps what it should of a series, its intervals hold what they claim, trades are only reordered."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cryptai_pipelines.backtest.bootstrap import (
+    Spread,
+    drawdowns,
+    mean_block,
+    profit_factors,
+    reordered_trades,
+    resampled,
+    sharpes,
+    spread,
+    stationary_indices,
+)
+from cryptai_pipelines.market.errors import BadInput
+
+
+@given(st.integers(1, 80), st.integers(1, 20), st.floats(1, 50), st.integers(0, 2**32))
+@settings(max_examples=100)
+def test_every_position_follows_the_one_before_or_begins_a_block(periods: int, repeats: int, block: float, seed: int) -> None:
+    found = stationary_indices(periods, repeats, block, seed)
+    assert found.shape == (repeats, periods) and found.min() >= 0 and found.max() < periods
+    np.testing.assert_array_equal(found, stationary_indices(periods, repeats, block, seed))
+
+
+def test_blocks_have_the_length_that_was_asked_for() -> None:
+    found = stationary_indices(1_000, 200, 20.0, 1)
+    begins = (np.diff(found, axis=1) % 1_000 != 1).mean()
+    assert begins == pytest.approx(1 / 20, rel=0.03)
+    assert (np.bincount(found.ravel(), minlength=1_000) / 200).std() < 0.5
+    whole = stationary_indices(50, 5, 1e12, 2)
+    assert (np.diff(whole, axis=1) % 50 == 1).all()
+
+
+def test_an_interval_holds_the_truth_as_often_as_it_says() -> None:
+    """The mean of an autocorrelated series: blocks know of its memory, single draws do not."""
+    random = np.random.default_rng(4)
+    held = {"blocks": 0, "single": 0}
+    for number in range(200):
+        noise = random.normal(0, 1, 400)
+        series = np.empty(400)
+        series[0] = noise[0]
+        for at in range(1, 400):
+            series[at] = 0.6 * series[at - 1] + noise[at]
+        for name, block in (("blocks", 20.0), ("single", 1.0)):
+            told = resampled(series, {"mean": lambda rows: rows.mean(axis=1)}, repeats=400, block=block, seed=number)["mean"]
+            held[name] += told.low <= 0 <= told.high
+    assert held["blocks"] / 200 > 0.85 > 0.75 > held["single"] / 200
+
+
+def test_statistics_of_single_rows_are_those_of_plain_loops() -> None:
+    random = np.random.default_rng(6)
+    samples = np.vstack(
+        (random.normal(0.001, 0.05, (30, 40)), np.zeros((1, 40)), np.full((1, 40), 0.01), np.full((1, 40), -1.0))
+    )
+    for row, sharpe, drawdown, factor in zip(
+        samples, sharpes(samples), drawdowns(samples), profit_factors(samples), strict=True
+    ):
+        equity = peak = 1.0
+        worst, gains, losses = 0.0, 0.0, 0.0
+        for value in row.tolist():
+            equity *= 1 + value
+            peak = max(peak, equity)
+            worst = min(worst, equity / peak - 1)
+            gains, losses = gains + max(value, 0.0), losses - min(value, 0.0)
+        assert drawdown == pytest.approx(worst, abs=1e-12)
+        assert factor == pytest.approx(gains / losses) if losses else (math.isinf(factor) if gains else math.isnan(factor))
+        flat = row.min() == row.max()
+        assert math.isnan(sharpe) if flat else sharpe == pytest.approx(row.mean() / row.std(ddof=1))
+
+
+def test_memory_is_bounded_and_pairs_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryptai_pipelines.backtest import bootstrap
+
+    monkeypatch.setattr(bootstrap, "_CELLS_AT_A_TIME", 1_000)
+    seen = []
+
+    def difference(rows: np.ndarray) -> np.ndarray:
+        seen.append(rows.size)
+        return (rows[:, :, 0] - rows[:, :, 1]).mean(axis=1)
+
+    one = np.random.default_rng(7).normal(0, 1, 50)
+    told = resampled(np.column_stack((one, one - 0.25)), {"difference": difference}, repeats=100)["difference"]
+    assert max(seen) <= 1_000 and sum(seen) == 100 * 100
+    assert (told.low, told.high, told.undefined) == (pytest.approx(0.25), pytest.approx(0.25), 0.0)
+
+
+@given(st.lists(st.floats(-300, 300), min_size=1, max_size=30), st.integers(0, 100))
+@settings(max_examples=60)
+def test_shuffled_trades_come_to_the_same_total(pnl: list[float], seed: int) -> None:
+    """Unless some order of them loses everything on the way."""
+    profits = np.array(pnl)
+    told = reordered_trades(profits, 10_000.0, repeats=50, seed=seed, replaced=False)
+    assert told["total_return"].low == pytest.approx(profits.sum() / 10_000, abs=1e-9)
+    assert told["total_return"].low == pytest.approx(told["total_return"].high, abs=1e-9)
+    least = min(0.0, profits.min() / max(10_000.0, 10_000.0 + profits.sum() - profits.min()))
+    assert told["max_drawdown"].high <= least + 1e-9 and told["max_drawdown"].low >= -1
+
+
+def test_ruin_is_final() -> None:
+    told = reordered_trades(np.array([-200.0, 500.0]), 100.0, repeats=400, seed=1, replaced=False)
+    assert told["total_return"] == Spread(-1.0, pytest.approx(told["total_return"].median), 3.0, 0.0)
+    assert told["max_drawdown"].low == -1.0
+
+
+def test_nothing_comes_of_nothing_and_bad_input_is_named() -> None:
+    nothing = resampled(np.empty(0), {"sharpe": sharpes})["sharpe"]
+    assert all(map(math.isnan, nothing[:3])) and nothing.undefined == 1.0
+    assert math.isnan(reordered_trades(np.empty(0), 1.0)["total_return"].low)
+    assert spread(np.array([np.nan, 1.0]), 0.9) == Spread(1.0, 1.0, 1.0, 0.5)
+    assert mean_block(1) == 1.0 and mean_block(1_000) == pytest.approx(10.0)
+    with pytest.raises(BadInput, match="capital 0"):
+        reordered_trades(np.array([1.0]), 0.0)
+    with pytest.raises(BadInput, match="confidence 1"):
+        resampled(np.array([1.0]), {}, confidence=1.0)
+    with pytest.raises(BadInput, match="blocks of 0.5"):
+        stationary_indices(5, 1, 0.5, 0)
