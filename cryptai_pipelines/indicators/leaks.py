@@ -1,0 +1,122 @@
+"""Finding columns that know the future: what a function of bars says of a bar must not change when the bars after it are taken
+away, or are other ones. What is computed is the callers'; nothing here knows an indicator or a strategy.
+
+A leak of one bar shows only where the last bars of a prefix are compared, and a rare signal only at its own bar, so prefixes
+end at every kind of place: at random, and right at the bars where a column changes. What a function reads from elsewhere than
+the bars it is given cannot be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.clock import format_time
+from cryptai_pipelines.market.errors import BadInput
+
+Columns = Callable[[pd.DataFrame], pd.DataFrame]
+"""From a bars frame (index `ts`) to columns of the same index: numbers, or booleans."""
+
+CUTS = 200
+LEAST_BARS = 100
+TOLERANCE = 1e-9
+"""Difference that is rounding, relative to the usual size of a column: sums need not be added up in one order."""
+
+
+class Leak(NamedTuple):
+    """The first bar (epoch ms) and column that knew what came later. `how`: `prefix` when the later bars were taken away,
+    `shuffle` when they were put in another order. `known_until_ms`: open time of the last bar that was left as it is. `whole`,
+    `alone`: the value with all bars, and the one without that knowledge."""
+
+    column: str
+    ts_ms: int
+    how: str
+    known_until_ms: int
+    whole: float
+    alone: float
+
+    def __str__(self) -> str:
+        change = {"prefix": "without the bars", "shuffle": "with other bars"}[self.how]
+        return (
+            f"{self.column} at {format_time(self.ts_ms)} is {self.whole:.10g}, but {self.alone:.10g} {change} after"
+            f" {format_time(self.known_until_ms)}"
+        )
+
+
+def find_leak(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: int = 0) -> Leak | None:
+    """The leak with the earliest bar that any of up to `cuts` prefixes and as many shuffles of the later bars shows; None when
+    nothing changes anywhere.
+
+    bars: at least `LEAST_BARS` rows; prefixes are at least a tenth of them, as what is computed may need some. `compute` is
+    called once with all of them, and once for each prefix and each shuffle, with a copy that it may change. NaN equals NaN.
+    `BadInput` when it gives no column, another index, or columns that are no numbers.
+    """
+    if len(bars) < LEAST_BARS:
+        raise BadInput(f"{len(bars)} bars are not enough to look for a leak; accepted: {LEAST_BARS} and more")
+    whole = _values(compute(bars.copy()), bars)
+    scales = {name: _scale(values) for name, values in whole.items()}
+    random = np.random.default_rng(seed)
+    found: list[Leak] = []
+    for cut in _cuts(whole, len(bars), cuts, random):
+        for how, shown in _without_the_future(bars, cut, random):
+            alone = _values(compute(shown), shown)
+            if alone.keys() != whole.keys():
+                raise BadInput(f"with {cut} bars the columns are {', '.join(alone)}, with all of them {', '.join(whole)}")
+            found += _differences(whole, alone, scales, bars, cut, how)
+    return min(found, key=lambda leak: (leak.ts_ms, leak.how, leak.column), default=None)
+
+
+def _without_the_future(bars: pd.DataFrame, cut: int, random: np.random.Generator) -> Iterator[tuple[str, pd.DataFrame]]:
+    yield "prefix", bars.iloc[:cut].copy()
+    order = np.concatenate((np.arange(cut), cut + random.permutation(len(bars) - cut)))
+    yield "shuffle", bars.iloc[order].set_axis(bars.index)
+
+
+def _cuts(whole: dict[str, np.ndarray], count: int, most: int, random: np.random.Generator) -> Sequence[int]:
+    """How many bars each prefix has: half of them end at random, half right behind a bar at which some column changes, each
+    column having its share."""
+    least = count // 10
+    chosen = [random.integers(least, count, most // 2)]
+    share = -(-most // (2 * len(whole)))
+    for values in whole.values():
+        changed = np.flatnonzero(np.diff(np.nan_to_num(values, nan=np.inf)) != 0) + 1
+        chosen.append(random.permutation(changed)[:share] + 1)
+    return sorted({int(cut) for cut in np.concatenate(chosen) if least <= cut < count})
+
+
+def _values(columns: pd.DataFrame, bars: pd.DataFrame) -> dict[str, np.ndarray]:
+    if not isinstance(columns, pd.DataFrame) or not len(columns.columns):
+        raise BadInput(f"columns are expected as a frame with at least one, not {type(columns).__name__}")
+    if not columns.index.equals(bars.index):
+        raise BadInput(f"columns have another index than the {len(bars)} bars they were made of")
+    values = {}
+    for name in columns.columns:
+        try:
+            values[str(name)] = columns[name].to_numpy(dtype="float64", na_value=np.nan)
+        except (TypeError, ValueError):
+            raise BadInput(f"column {name!r} holds {columns[name].dtype}; accepted: numbers and booleans") from None
+    return values
+
+
+def _scale(values: np.ndarray) -> float:
+    finite = np.abs(values[np.isfinite(values)])
+    return float(np.median(finite)) if len(finite) else 0.0
+
+
+def _differences(
+    whole: dict[str, np.ndarray], alone: dict[str, np.ndarray], scales: dict[str, float], bars: pd.DataFrame, cut: int, how: str
+) -> Iterator[Leak]:
+    """The first difference of each column in the first `cut` bars."""
+    ts = index_ms(bars.index)
+    for name, values in whole.items():
+        one, other = values[:cut], alone[name][:cut]
+        with np.errstate(invalid="ignore"):
+            near = np.abs(one - other) <= TOLERANCE * np.maximum(np.abs(one), scales[name])
+        differs = np.flatnonzero(~(near | (one == other) | (np.isnan(one) & np.isnan(other))))
+        if len(differs):
+            at = int(differs[0])
+            yield Leak(name, int(ts[at]), how, int(ts[cut - 1]), float(one[at]), float(other[at]))

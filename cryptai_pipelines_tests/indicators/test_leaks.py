@@ -1,0 +1,76 @@
+"""Every planted leak is found and no clean column is accused, of the corpus and of our own registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cryptai_pipelines.indicators.chunks import compute, warmup_bars
+from cryptai_pipelines.indicators.leaks import find_leak
+from cryptai_pipelines.indicators.registry import DEFAULT_SET
+from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines_tests.indicators.leak_corpus import CLEAN, LEAKS
+from cryptai_pipelines_tests.indicators.samples import random_bars, recorded_bars
+
+BARS = random_bars(31, 700, Timeframe.H1)
+
+
+def test_the_corpus_is_as_large_as_it_should_be() -> None:
+    assert len(LEAKS) >= 30 and len(CLEAN) >= 20
+
+
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_leak_is_found(name: str) -> None:
+    for seed in range(3):
+        assert find_leak(LEAKS[name], BARS, seed=seed) is not None
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_what_is_clean_is_not_accused(name: str) -> None:
+    for seed in range(3):
+        assert find_leak(CLEAN[name], BARS, seed=seed) is None
+
+
+@pytest.mark.parametrize("name", ["binance/BTCUSDT_1h", "kraken/BTCUSD_1h"])
+def test_a_recorded_market_gives_the_same_verdicts(real_data: Path, name: str) -> None:
+    bars = recorded_bars(real_data, name)[["open", "high", "low", "close", "volume"]].iloc[-900:]
+    assert [one for one, columns in LEAKS.items() if find_leak(columns, bars) is None] == []
+    assert [one for one, columns in CLEAN.items() if find_leak(columns, bars) is not None] == []
+
+
+def test_our_own_indicators_know_nothing() -> None:
+    bars = random_bars(32, warmup_bars(DEFAULT_SET) + 600, Timeframe.H1)
+    assert find_leak(lambda known: compute(known, DEFAULT_SET, Timeframe.H1, 0), bars, cuts=60) is None
+
+
+def test_the_first_bar_and_column_are_named() -> None:
+    """Of two columns the second leaks, from the bar 400 on only."""
+    ts = index_ms(BARS.index)
+
+    def columns(bars: pd.DataFrame) -> pd.DataFrame:
+        ahead = bars["close"].shift(-1).where(np.arange(len(bars)) >= 400, bars["close"])
+        return pd.DataFrame({"honest": bars["close"], "ahead": ahead})
+
+    found = find_leak(columns, BARS, cuts=1_500)
+    assert found is not None and (found.column, found.ts_ms, found.known_until_ms) == ("ahead", int(ts[400]), int(ts[400]))
+    close = BARS["close"].to_numpy()
+    assert found.whole == close[401]
+    assert str(found).startswith("ahead at 20") and f"{close[401]:.10g}" in str(found)
+
+
+def test_input_that_cannot_be_judged_is_named() -> None:
+    with pytest.raises(BadInput, match="99 bars are not enough.*100 and more"):
+        find_leak(CLEAN["the_close"], BARS.iloc[:99])
+    with pytest.raises(BadInput, match="at least one, not Series"):
+        find_leak(lambda bars: bars["close"], BARS)
+    with pytest.raises(BadInput, match="another index"):
+        find_leak(lambda bars: bars[["close"]].iloc[1:], BARS)
+    with pytest.raises(BadInput, match="'word' holds"):
+        find_leak(lambda bars: pd.DataFrame({"word": ["up"] * len(bars)}, index=bars.index), BARS)
+    with pytest.raises(BadInput, match="with all of them"):
+        find_leak(lambda bars: pd.DataFrame({f"of_{len(bars)}": bars["close"]}), BARS)
