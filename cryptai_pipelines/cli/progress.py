@@ -51,7 +51,7 @@ def _bars() -> Progress:
 
 
 def _on_bars(bars: Progress) -> OnProgress:
-    tasks: dict[tuple[str, Series], tuple[TaskID, float]] = {}
+    tasks: dict[tuple[str, Series], tuple[TaskID, float, int]] = {}
     lock = threading.Lock()
 
     def show(step: Step) -> None:
@@ -59,9 +59,9 @@ def _on_bars(bars: Progress) -> OnProgress:
             key = (step.asset, step.series)
             if key not in tasks:
                 task = bars.add_task(f"{step.series} {step.asset}", total=step.total, bars=0, rate=0.0)
-                tasks[key] = (task, time.monotonic())
-            task, began = tasks[key]
-            rate = step.bars / max(time.monotonic() - began, 1e-3)
+                tasks[key] = (task, time.monotonic(), step.bars)
+            task, began, before = tasks[key]
+            rate = (step.bars - before) / max(time.monotonic() - began, 1e-3)
             bars.update(task, completed=step.done, total=step.total, bars=step.bars, rate=rate)
 
     return show
@@ -69,21 +69,22 @@ def _on_bars(bars: Progress) -> OnProgress:
 
 def _on_lines() -> OnProgress:
     last: dict[tuple[str, Series], float] = {}
-    began: dict[tuple[str, Series], float] = {}
+    began: dict[tuple[str, Series], tuple[float, int]] = {}
     lock = threading.Lock()
 
     def show(step: Step) -> None:
         now = time.monotonic()
         with lock:
             key = (step.asset, step.series)
-            start = began.setdefault(key, now)
+            start, before = began.setdefault(key, (now, step.bars))
             finished = step.done >= step.total
             if now - last.get(key, start) < _SECONDS_BETWEEN_LINES and not finished:
                 return
             last[key] = now
         share = 100 * step.done / step.total if step.total else 100
         elapsed = now - start
-        rate = f", {step.bars / elapsed:,.0f} bars/s" if elapsed > 0 else ""
+        # What had been done before the first word of a step was not done in this time.
+        rate = f", {(step.bars - before) / elapsed:,.0f} bars/s" if elapsed > 0 and step.bars > before else ""
         left = f", {elapsed * (step.total - step.done) / step.done:.0f} s left" if 0 < step.done < step.total else ""
         say(f"{step.series} {step.asset}: {share:.0f} %, {counted(step.bars, 'bar')}{rate}{left}")
 
