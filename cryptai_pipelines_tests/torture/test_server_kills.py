@@ -212,4 +212,11 @@ def test_up_runs_jobs_after_all_of_that(up: Up) -> None:
     run = launched["run"]["runId"]
     question = '{ runOrError(runId: "%s") { ... on Run { status } } }' % run  # noqa: UP031 - braces are GraphQL's
     _within(lambda: up.ask(question)["runOrError"]["status"] in ("SUCCESS", "FAILURE"), "the end of a run")
-    assert up.ask(question)["runOrError"]["status"] == "SUCCESS"
+    assert up.ask(question)["runOrError"]["status"] == "SUCCESS", _what_went_wrong(up, run)
+
+
+def _what_went_wrong(up: Up, run: str) -> list[str]:
+    events = """{ logsForRun(runId: "%s") { ... on EventConnection { events { ... on MessageEvent { message level }
+      ... on ExecutionStepFailureEvent { error { message causes { message } } } } } } }"""
+    told = up.ask(events % run)["logsForRun"]["events"]
+    return [f"{event.get('message')} {event.get('error') or ''}" for event in told if event.get("level") == "ERROR"]
