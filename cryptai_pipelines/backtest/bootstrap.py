@@ -37,7 +37,7 @@ def mean_block(periods: int) -> float:
     return max(1.0, periods ** (1 / 3))
 
 
-def stationary_indices(periods: int, repeats: int, block: float, seed: int) -> np.ndarray:
+def stationary_indices(periods: int, repeats: int, block: float, seed: int | tuple[int, int]) -> np.ndarray:
     """Positions of `repeats` stationary resamples of a series of `periods`, int64, one per row: blocks that start anywhere,
     have a geometric length of mean `block`, and go on at the beginning behind the end."""
     if periods < 1 or repeats < 1 or not block >= 1:
@@ -66,7 +66,7 @@ def resampled(
     returns: float64, one row of them, or one column per series when a statistic is about several side by side, such as the
     difference of two: then each sample is periods x series. NaN for no returns. Memory is bounded whatever their number.
     """
-    _check_confidence(confidence)
+    _check(confidence, repeats)
     periods = len(returns)
     if not periods:
         return {name: Spread(math.nan, math.nan, math.nan, 1.0) for name in statistics}
@@ -74,7 +74,8 @@ def resampled(
     values: dict[str, list[np.ndarray]] = {name: [] for name in statistics}
     for number, start in enumerate(range(0, repeats, at_a_time)):
         rows = min(at_a_time, repeats - start)
-        sample = returns[stationary_indices(periods, rows, block or mean_block(periods), seed + number)]
+        length = mean_block(periods) if block is None else block
+        sample = returns[stationary_indices(periods, rows, length, (seed, number))]
         for name, statistic in statistics.items():
             values[name].append(statistic(sample))
     return {name: spread(np.concatenate(parts), confidence) for name, parts in values.items()}
@@ -88,9 +89,11 @@ def reordered_trades(
 
     pnl: of each trade in the quote currency; capital: before the first. A sequence that loses the whole capital ends at -1.
     """
-    _check_confidence(confidence)
-    if capital <= 0:
+    _check(confidence, repeats)
+    if not 0 < capital < math.inf:
         raise BadInput(f"capital {capital} is not accepted; accepted: above 0")
+    if not np.isfinite(pnl).all():
+        raise BadInput(f"trade {int(np.argmin(np.isfinite(pnl)))} has the profit {pnl[~np.isfinite(pnl)][0]}; accepted: finite")
     if not len(pnl):
         nothing = Spread(math.nan, math.nan, math.nan, 1.0)
         return {"total_return": nothing, "max_drawdown": nothing}
@@ -126,7 +129,8 @@ def sharpes(samples: np.ndarray) -> np.ndarray:
 
 def drawdowns(samples: np.ndarray) -> np.ndarray:
     """Maximum drawdown of each row of simple returns compounded from 1, a share, at most 0."""
-    growth = np.cumprod(1 + samples, axis=1)
+    # Whoever has lost everything, or more, stays at nothing.
+    growth = np.cumprod(np.maximum(1 + samples, 0.0), axis=1)
     peaks = np.maximum(np.maximum.accumulate(growth, axis=1), 1.0)
     return np.minimum((growth / peaks - 1).min(axis=1), 0.0)
 
@@ -138,6 +142,8 @@ def profit_factors(samples: np.ndarray) -> np.ndarray:
     return np.divide(gains, losses, out=unbeaten, where=losses > 0)
 
 
-def _check_confidence(confidence: float) -> None:
+def _check(confidence: float, repeats: int) -> None:
+    if repeats < 1:
+        raise BadInput(f"{repeats} resamples are not accepted; accepted: 1 and more")
     if not 0 < confidence < 1:
         raise BadInput(f"confidence {confidence} is not accepted; accepted: above 0 and below 1")

@@ -18,6 +18,7 @@ import numpy as np
 from cryptai_pipelines.market.errors import BadInput
 
 BLOCKS = 16
+_MOST_BLOCKS = 20
 _NORMAL = NormalDist()
 _EULER = 0.5772156649015329
 _SPLITS_AT_A_TIME = 2_000
@@ -25,7 +26,8 @@ _SPLITS_AT_A_TIME = 2_000
 
 class Overfitting(NamedTuple):
     """`probability`: the share of splits whose best configuration of one half is not above the median of the other half.
-    `logits`: of its relative rank there, one per split; `loss`: mean Sharpe ratio in the chosen half less that in the other."""
+    `logits`: of its relative rank there, one per split; `loss`: mean Sharpe ratio in the chosen half less that in the other,
+    over the splits in which both exist. Both are NaN where no configuration has a ratio."""
 
     probability: float
     logits: np.ndarray
@@ -54,23 +56,20 @@ def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
 
 def luckiest_sharpe(trial_sharpes: np.ndarray) -> float:
     """The Sharpe ratio that the best of that many trials without any skill is expected to show: their standard deviation times
-    (1 - g) Phi^-1(1 - 1/N) + g Phi^-1(1 - 1/(N e)), g being Euler's constant. 0 for a single trial, NaN for none."""
-    count = len(trial_sharpes)
-    if count < 2:
-        return 0.0 if count else math.nan
+    (1 - g) Phi^-1(1 - 1/N) + g Phi^-1(1 - 1/(N e)), g being Euler's constant. A trial without a ratio (NaN) adds to their
+    number N only. 0 for a single trial, NaN for none, and where fewer than two of several have a ratio."""
+    count, known = len(trial_sharpes), trial_sharpes[np.isfinite(trial_sharpes)]
+    if count < 2 or len(known) < 2:
+        return 0.0 if count == len(known) == 1 else math.nan
     extreme = (1 - _EULER) * _NORMAL.inv_cdf(1 - 1 / count) + _EULER * _NORMAL.inv_cdf(1 - 1 / (count * math.e))
-    return float(np.std(trial_sharpes, ddof=1)) * extreme
+    return float(np.std(known, ddof=1)) * extreme
 
 
 def deflated_sharpe(returns: np.ndarray, trial_sharpes: np.ndarray) -> float:
     """`probabilistic_sharpe` of the chosen trial against what luck alone shows in as many trials as there were, of which
-    `trial_sharpes` are the per-period ratios, the chosen one among them. Of a trial without a ratio (NaN) only the number
-    counts."""
-    known = trial_sharpes[np.isfinite(trial_sharpes)]
-    if not len(known):
-        return math.nan
-    counted = np.concatenate((known, np.full(len(trial_sharpes) - len(known), known.mean())))
-    return probabilistic_sharpe(returns, luckiest_sharpe(counted))
+    `trial_sharpes` are the per-period ratios, the chosen one among them (see `luckiest_sharpe`)."""
+    luckiest = luckiest_sharpe(trial_sharpes)
+    return math.nan if math.isnan(luckiest) else probabilistic_sharpe(returns, luckiest)
 
 
 def least_track_record(returns: np.ndarray, benchmark: float = 0.0, confidence: float = 0.95) -> float:
@@ -96,10 +95,10 @@ def backtest_overfitting(returns: np.ndarray, blocks: int = BLOCKS) -> Overfitti
     odd.
     """
     periods, count = returns.shape
-    if blocks < 2 or blocks % 2 or count < 2 or periods < 2 * blocks:
+    if not 2 <= blocks <= _MOST_BLOCKS or blocks % 2 or count < 2 or periods < 2 * blocks:
         raise BadInput(
             f"{periods} periods of {count} configurations in {blocks} blocks are not accepted; "
-            f"accepted: at least 2 configurations, an even number of blocks, and 2 periods for each of them"
+            f"accepted: at least 2 configurations, an even number of blocks up to {_MOST_BLOCKS}, 2 periods for each of them"
         )
     length = periods // blocks
     cut = returns[periods - length * blocks :].reshape(blocks, length, count)
@@ -120,7 +119,9 @@ def backtest_overfitting(returns: np.ndarray, blocks: int = BLOCKS) -> Overfitti
         losses.append((np.take_along_axis(inside, best, axis=1) - of_best)[:, 0])
     told, loss = np.concatenate(logits), np.concatenate(losses)
     finite = loss[np.isfinite(loss)]
-    return Overfitting(float(np.mean(told <= 0)), told, float(finite.mean()) if len(finite) else math.nan)
+    if not len(finite):
+        return Overfitting(math.nan, told, math.nan)
+    return Overfitting(float(np.mean(told <= 0)), told, float(finite.mean()))
 
 
 def _sharpes(sums: np.ndarray, squares: np.ndarray, centre: np.ndarray, periods: int) -> np.ndarray:

@@ -69,14 +69,14 @@ def _on_bars(bars: Progress) -> OnProgress:
 
 def _on_lines() -> OnProgress:
     last: dict[tuple[str, Series], float] = {}
-    began: dict[tuple[str, Series], tuple[float, int]] = {}
+    began: dict[tuple[str, Series], tuple[float, Step]] = {}
     lock = threading.Lock()
 
     def show(step: Step) -> None:
         now = time.monotonic()
         with lock:
             key = (step.asset, step.series)
-            start, before = began.setdefault(key, (now, step.bars))
+            start, first = began.setdefault(key, (now, step))
             finished = step.done >= step.total
             if now - last.get(key, start) < _SECONDS_BETWEEN_LINES and not finished:
                 return
@@ -84,8 +84,9 @@ def _on_lines() -> OnProgress:
         share = 100 * step.done / step.total if step.total else 100
         elapsed = now - start
         # What had been done before the first word of a step was not done in this time.
-        rate = f", {(step.bars - before) / elapsed:,.0f} bars/s" if elapsed > 0 and step.bars > before else ""
-        left = f", {elapsed * (step.total - step.done) / step.done:.0f} s left" if 0 < step.done < step.total else ""
+        bars, done = step.bars - first.bars, step.done - first.done
+        rate = f", {bars / elapsed:,.0f} bars/s" if elapsed > 0 and bars > 0 else ""
+        left = f", {elapsed * (step.total - step.done) / done:.0f} s left" if done > 0 and step.done < step.total else ""
         say(f"{step.series} {step.asset}: {share:.0f} %, {counted(step.bars, 'bar')}{rate}{left}")
 
     return show

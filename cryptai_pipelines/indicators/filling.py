@@ -93,13 +93,15 @@ def _fill_by_address(
             raise ValueError("arrays differ in length, or a piece lies outside of them")
         sources = [array.ctypes.data for array in inputs.values()]
         targets = [array.ctypes.data for array in outputs]
-        begin_index, written = ctypes.byref(ctypes.c_int()), ctypes.byref(ctypes.c_int())
+        begin_index, written = ctypes.c_int(), ctypes.c_int()
         for begin, end in pieces:
             head = min(begin + lookback, end)
             read, write = [at + 8 * begin for at in sources], [at + 8 * head for at in targets]
-            code = call(0, end - begin - 1, *read, *parameters, begin_index, written, *write)
+            code = call(0, end - begin - 1, *read, *parameters, ctypes.byref(begin_index), ctypes.byref(written), *write)
             if code:
                 raise ValueError(f"TA-Lib refused the call {call.__name__} with return code {code}")
+            if written.value and begin_index.value != lookback:
+                raise ValueError(f"TA-Lib's {call.__name__} begins {begin_index.value} rows in, and no longer {lookback}")
             for output in outputs:
                 output[begin:head] = np.nan
 

@@ -52,12 +52,17 @@ def find_leak(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: i
     nothing changes anywhere.
 
     bars: at least `LEAST_BARS` rows; prefixes are at least a tenth of them, as what is computed may need some. `compute` is
-    called once with all of them, and once for each prefix and each shuffle, with a copy that it may change. NaN equals NaN.
-    `BadInput` when it gives no column, another index, or columns that are no numbers.
+    called twice with all of them, and once for each prefix and each shuffle, with a copy that it may change. NaN equals NaN.
+    `BadInput` when it gives no column, two of one name, another index, columns that are no numbers, or other values the second
+    time.
     """
     if len(bars) < LEAST_BARS:
         raise BadInput(f"{len(bars)} bars are not enough to look for a leak; accepted: {LEAST_BARS} and more")
     whole = _values(compute(bars.copy()), bars)
+    again = _values(compute(bars.copy()), bars)
+    for name, values in whole.items():
+        if name not in again or not np.array_equal(values, again[name], equal_nan=True):
+            raise BadInput(f"column {name!r} has other values when it is computed again from the same bars")
     scales = {name: _scale(values) for name, values in whole.items()}
     random = np.random.default_rng(seed)
     found: list[Leak] = []
@@ -85,7 +90,8 @@ def _cuts(whole: dict[str, np.ndarray], count: int, most: int, random: np.random
     for values in whole.values():
         changed = np.flatnonzero(np.diff(np.nan_to_num(values, nan=np.inf)) != 0) + 1
         chosen.append(random.permutation(changed)[:share] + 1)
-    return sorted({int(cut) for cut in np.concatenate(chosen) if least <= cut < count})
+    cuts = np.unique(np.concatenate(chosen))
+    return np.sort(random.permutation(cuts[(cuts >= least) & (cuts < count)])[:most]).tolist()
 
 
 def _values(columns: pd.DataFrame, bars: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -94,6 +100,8 @@ def _values(columns: pd.DataFrame, bars: pd.DataFrame) -> dict[str, np.ndarray]:
     if not columns.index.equals(bars.index):
         raise BadInput(f"columns have another index than the {len(bars)} bars they were made of")
     values = {}
+    if len({str(name) for name in columns.columns}) < len(columns.columns):
+        raise BadInput(f"two columns have one name: {', '.join(map(str, columns.columns))}")
     for name in columns.columns:
         try:
             values[str(name)] = columns[name].to_numpy(dtype="float64", na_value=np.nan)
@@ -104,7 +112,8 @@ def _values(columns: pd.DataFrame, bars: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def _scale(values: np.ndarray) -> float:
     finite = np.abs(values[np.isfinite(values)])
-    return float(np.median(finite)) if len(finite) else 0.0
+    # The largest one counts for a column that is 0 nearly everywhere.
+    return max(float(np.median(finite)), float(finite.max()) / 100) if len(finite) else 0.0
 
 
 def _differences(
@@ -116,6 +125,7 @@ def _differences(
         one, other = values[:cut], alone[name][:cut]
         with np.errstate(invalid="ignore"):
             near = np.abs(one - other) <= TOLERANCE * np.maximum(np.abs(one), scales[name])
+            near &= np.isfinite(one) & np.isfinite(other)
         differs = np.flatnonzero(~(near | (one == other) | (np.isnan(one) & np.isnan(other))))
         if len(differs):
             at = int(differs[0])

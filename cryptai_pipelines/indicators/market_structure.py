@@ -27,7 +27,7 @@ _LONGEST = 1_000
 _FEWEST = 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StructureState:
     """Where structure stands after the last bar: the record of the rules, and the last bars that they will look back to (open
     time, high, low; as many as `length` and at least two, fewer at the beginning). `last_ts`: of the last bar, filled or
@@ -81,7 +81,7 @@ def carry_on(state: StructureState, bars: pd.DataFrame, timeframe: Timeframe) ->
     compiled()(ts, high, low, close, known, state.length, timeframe.ms, record, out)
     last = slice(max(0, len(ts) - max(state.length, _FEWEST)), None)
     last_ts = int(opens[-1]) if len(opens) else state.last_ts
-    after = StructureState(state.length, record.tobytes(), ts[last], high[last], low[last], last_ts)
+    after = StructureState(state.length, record.tobytes(), ts[last].copy(), high[last].copy(), low[last].copy(), last_ts)
     return _of_every_bar(out, real, bars.index), after
 
 
@@ -100,11 +100,12 @@ def readings(bars: pd.DataFrame, timeframe: Timeframe, length: int = LENGTH) -> 
 
 def pivots(known: pd.DataFrame, timeframe: Timeframe) -> pd.DataFrame:
     """The confirmed swing pivots in `readings`, each once, in the order in which they were confirmed: `ts` (of its bar),
-    `side` (1 high, -1 low), `price`, `order`, and `confirmed_at`, the close of the bar that confirmed it (both UTC)."""
+    `side` (1 high, -1 low), `price`, `order`, and `confirmed_at`, the close of the bar that confirmed it (both UTC).
+    What had been confirmed before the first of the readings is not among them."""
     parts = []
     for side, name in ((1, "swing_high"), (-1, "swing_low")):
         stamps = known[f"{name}_ts"].to_numpy()
-        fresh = np.flatnonzero((stamps != np.concatenate(([np.nan], stamps[:-1]))) & ~np.isnan(stamps))
+        fresh = 1 + np.flatnonzero((stamps[1:] != stamps[:-1]) & ~np.isnan(stamps[1:]))
         parts.append(
             pd.DataFrame(
                 {

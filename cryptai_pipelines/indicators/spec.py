@@ -25,7 +25,8 @@ HIGH_LOW_CLOSE_VOLUME = ("high", "low", "close", "volume")
 @dataclass(frozen=True)
 class IndicatorSpec:
     """One indicator. `compute` maps the input columns (equal-length contiguous float64, finite) to one float64 array of that
-    length per name in `outputs`: causal, NaN only before it has enough bars, and the same bits for the same input.
+    length per name in `outputs`: causal, the same bits for the same input, and NaN only before it has enough bars, or where it
+    weighs by volume and nothing was traded.
 
     `warmup` is the number of existing bars before a bar after which older ones no longer matter (`warmup` module). `fill` is a
     faster way to the same bits, where there is one (`filling` module).
@@ -54,7 +55,8 @@ def talib_indicator(
         import talib
 
         result = getattr(talib, function)(*[columns[column] for column in inputs], **parameters)
-        return result if isinstance(result, tuple) else (result,)
+        outputs = result if isinstance(result, tuple) else (result,)
+        return tuple(np.asarray(values, dtype="float64") for values in outputs)
 
     def fill(columns: Mapping[str, np.ndarray], targets: Sequence[np.ndarray], pieces: Sequence[tuple[int, int]]) -> None:
         in_place = talib_fill(function, tuple(parameters.items())) or fill_by(compute)

@@ -2,8 +2,8 @@
 numba compiles on first use; each also runs uncompiled with the same results. What is given and taken is said in
 `market_structure`.
 
-The rules, of which every one looks at the bars up to the present one only (pivots and tags as in LuxAlgo's published Pine
-script "Smart Money Concepts"):
+The rules, of which every one looks at the bars up to the present one only (pivots and tags after LuxAlgo's published Pine
+script "Smart Money Concepts"; here the first pivot of either side counts, and of two equal ones neither is higher):
 - A bar whose high is above the highs of the `length` bars after it ends a rise, one whose low is below theirs ends a fall. When
   that turns the leg, the bar is a swing pivot, confirmed at the last of those bars.
 - The first close beyond the last pivot high or low breaks it, once. With the bias it is a break of structure (BOS), against it

@@ -8,7 +8,6 @@ import numpy as np
 
 from cryptai_pipelines.indicators.spec import (
     CLOSE,
-    CLOSE_VOLUME,
     HIGH_LOW,
     HIGH_LOW_CLOSE,
     OHLC,
@@ -27,7 +26,7 @@ from cryptai_pipelines.indicators.warmup import (
 )
 
 _BANDS = ("upper", "middle", "lower")
-# Both runs have the same bands as soon as each has turned once; no trend of the recorded series is a tenth as long.
+# Both runs are the same from where each has turned, which a stop that comes nearer with every bar soon makes them do.
 _TURNED_BY = 2_000
 
 
@@ -72,7 +71,6 @@ TREND: tuple[IndicatorSpec, ...] = (
     talib_indicator("hma_20", "HMA", CLOSE, window_bars(20) + window_bars(4), timeperiod=20),
     # The input of the mean is a close and one (20 - 1) // 2 bars before it.
     talib_indicator("zlema_20", "ZLEMA", CLOSE, ema_bars(20) + 9, timeperiod=20),
-    talib_indicator("vwma_20", "VWMA", CLOSE_VOLUME, window_bars(20), timeperiod=20),
     _of_window("midpoint", "MIDPOINT", 14),
     _of_window("midprice", "MIDPRICE", 14, HIGH_LOW),
     _of_window("linear_regression", "LINEARREG", 14),
@@ -92,15 +90,6 @@ TREND: tuple[IndicatorSpec, ...] = (
     _bands("donchian", "DONCHIAN", HIGH_LOW, window_bars(20), timeperiod=20),
     _bands("keltner", "KC", HIGH_LOW_CLOSE, max(ema_bars(20), wilder_bars(10)), timeperiod=20, atrperiod=10, nbdev=2.0),
     _bands("acceleration", "ACCBANDS", HIGH_LOW_CLOSE, window_bars(20), timeperiod=20),
-    talib_indicator(
-        "supertrend",
-        "SUPERTREND",
-        HIGH_LOW_CLOSE,
-        wilder_bars(10) + _TURNED_BY,
-        ("supertrend", "supertrend_side"),
-        timeperiod=10,
-        multiplier=3.0,
-    ),
     talib_indicator("parabolic_sar", "SAR", HIGH_LOW, _TURNED_BY, acceleration=0.02, maximum=0.2),
     IndicatorSpec(
         "ichimoku",

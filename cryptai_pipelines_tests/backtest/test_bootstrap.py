@@ -105,6 +105,27 @@ def test_shuffled_trades_come_to_the_same_total(pnl: list[float], seed: int) -> 
     assert told["max_drawdown"].high <= least + 1e-9 and told["max_drawdown"].low >= -1
 
 
+def test_another_seed_shares_no_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cryptai_pipelines.backtest import bootstrap
+
+    monkeypatch.setattr(bootstrap, "_CELLS_AT_A_TIME", 1_000)
+    means: list[set[float]] = []
+    for seed in (0, 1):
+        seen: list[float] = []
+
+        def note(rows: np.ndarray, seen: list[float] = seen) -> np.ndarray:
+            seen.extend(rows.mean(axis=1).tolist())
+            return rows.mean(axis=1)
+
+        resampled(np.random.default_rng(1).normal(0, 1, 50), {"mean": note}, repeats=60, seed=seed)
+        means.append(set(seen))
+    assert not means[0] & means[1]
+
+
+def test_more_than_everything_cannot_be_lost() -> None:
+    assert drawdowns(np.array([[0.1, -1.5, -2.0, 3.0]])).tolist() == [-1.0]
+
+
 def test_ruin_is_final() -> None:
     told = reordered_trades(np.array([-200.0, 500.0]), 100.0, repeats=400, seed=1, replaced=False)
     assert told["total_return"] == Spread(-1.0, pytest.approx(told["total_return"].median), 3.0, 0.0)
@@ -119,6 +140,15 @@ def test_nothing_comes_of_nothing_and_bad_input_is_named() -> None:
     assert mean_block(1) == 1.0 and mean_block(1_000) == pytest.approx(10.0)
     with pytest.raises(BadInput, match="capital 0"):
         reordered_trades(np.array([1.0]), 0.0)
+    for bad in (math.nan, math.inf):
+        with pytest.raises(BadInput, match=f"capital {bad}"):
+            reordered_trades(np.array([1.0]), bad)
+    with pytest.raises(BadInput, match="trade 1 has the profit nan"):
+        reordered_trades(np.array([1.0, np.nan]), 10.0)
+    with pytest.raises(BadInput, match="0 resamples"):
+        resampled(np.array([1.0]), {}, repeats=0)
+    with pytest.raises(BadInput, match="blocks of 0 "):
+        resampled(np.array([1.0]), {}, block=0)
     with pytest.raises(BadInput, match="confidence 1"):
         resampled(np.array([1.0]), {}, confidence=1.0)
     with pytest.raises(BadInput, match="blocks of 0.5"):

@@ -89,6 +89,14 @@ def test_planted_skill_is_seen_among_as_many_trials() -> None:
     assert sharpes.argmax() == 7 and deflated_sharpe(returns[7], sharpes) > 0.95
 
 
+def test_trials_that_never_traded_make_luck_larger_and_not_smaller() -> None:
+    random = np.random.default_rng(8)
+    some = random.normal(0, 0.08, 10)
+    hurdles = [luckiest_sharpe(np.append(some, np.full(idle, np.nan))) for idle in (0, 10, 990)]
+    assert hurdles == sorted(hurdles) and hurdles[0] < hurdles[-1]
+    assert math.isnan(luckiest_sharpe(np.append(some[:1], np.full(9, np.nan))))
+
+
 def test_a_trial_that_never_traded_counts_as_a_trial() -> None:
     random = np.random.default_rng(3)
     returns = random.normal(0.0006, 0.01, 500)
@@ -133,8 +141,13 @@ def test_overfitting_of_noise_and_of_an_edge() -> None:
     assert told.probability < 0.01 and len(told.logits) == math.comb(16, 8) == 12_870
 
 
+def test_there_is_no_verdict_on_configurations_that_never_traded() -> None:
+    told = backtest_overfitting(np.zeros((64, 3)), 4)
+    assert math.isnan(told.probability) and math.isnan(told.loss)
+
+
 def test_bad_input_is_named() -> None:
-    for shape, blocks in (((480, 1), 16), ((31, 4), 16), ((480, 4), 15), ((480, 4), 0)):
+    for shape, blocks in (((480, 1), 16), ((31, 4), 16), ((480, 4), 15), ((480, 4), 0), ((480, 4), 22)):
         with pytest.raises(BadInput, match=f"{shape[0]} periods of {shape[1]} configurations in {blocks} blocks"):
             backtest_overfitting(np.zeros(shape), blocks)
     with pytest.raises(BadInput, match="confidence 0.5"):

@@ -16,7 +16,7 @@ from cryptai_pipelines.indicators import candles, momentum, trend, volatility, v
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, compute
 from cryptai_pipelines.indicators.filling import talib_fill
 from cryptai_pipelines.indicators.registry import REGISTRY
-from cryptai_pipelines.indicators.spec import IndicatorSpec
+from cryptai_pipelines.indicators.spec import HIGH_LOW_CLOSE, IndicatorSpec, talib_indicator
 from cryptai_pipelines.market.bars import BAR_COLUMNS
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines_tests.indicators.samples import bits, random_bars, recorded_bars
@@ -135,6 +135,32 @@ def volume_weighted(columns: dict[str, np.ndarray]) -> tuple[np.ndarray, ...]:
     return REGISTRY["vwap_20"].compute(columns)
 
 
+def test_what_weighs_by_volume_is_talibs_while_something_is_traded() -> None:
+    bars = random_bars(11, 3_000, Timeframe.H1)
+    high, low, close, volume = (bars[name].to_numpy() for name in ("high", "low", "close", "volume"))
+    peers = {
+        "vwma_20": talib.VWMA(close, volume, timeperiod=20),
+        "cmf_20": talib.CMF(high, low, close, volume, timeperiod=20),
+        "relative_volume_20": talib.RVOL(volume, timeperiod=20),
+    }
+    for name, peer in peers.items():
+        (ours,) = REGISTRY[name].compute(arrays(bars, REGISTRY[name]))
+        np.testing.assert_allclose(ours, peer, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["vwap_20", "vwma_20", "cmf_20", "relative_volume_20"])
+def test_where_nothing_is_traded_nothing_is_made_of_rounding(name: str) -> None:
+    """A hole of 30 filled bars: no value in the windows that lie in it, and sound ones right behind."""
+    bars = random_bars(12, 600, Timeframe.H1, price=30_000.0)
+    bars.iloc[300:330, bars.columns.get_loc("volume")] = 0.0
+    (values,) = REGISTRY[name].compute(arrays(bars, REGISTRY[name]))
+    within = values[320:330] if name != "relative_volume_20" else values[321:331]
+    assert np.isnan(within).all()
+    sound = values[np.isfinite(values)]
+    low, high = {"cmf_20": (-1, 1), "relative_volume_20": (0, 1_000)}.get(name, (bars["low"].min(), bars["high"].max()))
+    assert sound.min() >= low and sound.max() <= high and len(sound) > 500
+
+
 def test_ichimoku_of_a_worked_example() -> None:
     """A straight rise by 1 a bar with a range of 2: the middle of n bars lies (n - 1) / 2 below the last middle."""
     middle = np.arange(100.0, 180.0)
@@ -157,7 +183,10 @@ def test_integers_of_talib_are_not_written_as_floats() -> None:
     columns = [bars[name].to_numpy() for name in ("high", "low", "close")]
     level, side = talib.SUPERTREND(*columns, timeperiod=10, multiplier=3.0)
     assert side.dtype.kind == "i" and talib_fill("SUPERTREND", ()) is None
-    ours = compute(bars, (REGISTRY["supertrend"],), Timeframe.H1, 0)
+    spec = talib_indicator(
+        "supertrend", "SUPERTREND", HIGH_LOW_CLOSE, 400, ("supertrend", "supertrend_side"), timeperiod=10, multiplier=3.0
+    )
+    ours = compute(bars, (spec,), Timeframe.H1, 0)
     assert np.array_equal(ours["supertrend_side"], side) and np.array_equal(ours["supertrend"], level, equal_nan=True)
 
 

@@ -63,6 +63,32 @@ def test_the_first_bar_and_column_are_named() -> None:
     assert str(found).startswith("ahead at 20") and f"{close[401]:.10g}" in str(found)
 
 
+def test_an_infinite_value_hides_nothing() -> None:
+    found = find_leak(
+        lambda bars: pd.DataFrame({"up": np.where(bars["close"].shift(-1).notna(), np.inf, 0.0)}, bars.index), BARS
+    )
+    assert found is not None and found.whole == np.inf
+
+
+def test_rounding_of_a_column_that_is_mostly_nothing_is_no_leak() -> None:
+    def smoothed(bars: pd.DataFrame) -> pd.DataFrame:
+        rare = (bars["close"] > bars["high"].rolling(100).max().shift(1)).to_numpy(float)
+        spectrum = np.fft.rfft(rare, 2_048) * np.fft.rfft([0.5, 0.3, 0.2], 2_048)
+        return pd.DataFrame({"smoothed": np.fft.irfft(spectrum, 2_048)[: len(bars)]}, index=bars.index)
+
+    assert find_leak(smoothed, BARS) is None
+
+
+def test_no_more_prefixes_are_made_than_asked_for() -> None:
+    made = []
+
+    def many(bars: pd.DataFrame) -> pd.DataFrame:
+        made.append(len(bars))
+        return pd.DataFrame({f"c{number}": bars["close"] * number for number in range(300)}, index=bars.index)
+
+    assert find_leak(many, BARS, cuts=20) is None and len(made) <= 2 + 2 * 20
+
+
 def test_input_that_cannot_be_judged_is_named() -> None:
     with pytest.raises(BadInput, match="99 bars are not enough.*100 and more"):
         find_leak(CLEAN["the_close"], BARS.iloc[:99])
@@ -72,5 +98,9 @@ def test_input_that_cannot_be_judged_is_named() -> None:
         find_leak(lambda bars: bars[["close"]].iloc[1:], BARS)
     with pytest.raises(BadInput, match="'word' holds"):
         find_leak(lambda bars: pd.DataFrame({"word": ["up"] * len(bars)}, index=bars.index), BARS)
+    with pytest.raises(BadInput, match="two columns have one name: close, close"):
+        find_leak(lambda bars: bars[["close", "close"]], BARS)
+    with pytest.raises(BadInput, match="'noise' has other values when it is computed again"):
+        find_leak(lambda bars: pd.DataFrame({"noise": np.random.default_rng().random(len(bars))}, index=bars.index), BARS)
     with pytest.raises(BadInput, match="with all of them"):
         find_leak(lambda bars: pd.DataFrame({f"of_{len(bars)}": bars["close"]}), BARS)

@@ -129,6 +129,15 @@ def test_a_worked_example() -> None:
     assert ((found["confirmed_at"] - found["ts"]) == pd.Timedelta(hours=3)).all()
 
 
+def test_pivots_of_readings_that_were_carried_on_are_the_new_ones() -> None:
+    bars = random_bars(9, 300, HOUR)
+    first, state = carry_on(begin(), bars.iloc[:150], HOUR)
+    second, _ = carry_on(state, bars.iloc[150:], HOUR)
+    whole = pivots(readings(bars, HOUR), HOUR)
+    later = whole[index_ms(pd.DatetimeIndex(whole["confirmed_at"])) > index_ms(second.index)[0] + HOUR.ms]
+    pd.testing.assert_frame_equal(pivots(second, HOUR), later.reset_index(drop=True))
+
+
 def test_a_gap_is_open_until_it_has_been_traded_through() -> None:
     rows = [(10, 9), (13, 10), (14, 12), (13, 11), (12, 10.5), (12, 10)]
     bars = pd.DataFrame(rows, columns=["high", "low"], index=_hours(len(rows)), dtype=float)
