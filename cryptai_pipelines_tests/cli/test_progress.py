@@ -19,7 +19,6 @@ def test_bars_that_were_there_before_the_first_word_have_no_speed(capsys: pytest
         show(Progress("validated_bars", SERIES, 1, 1, 1_000_000))
         show(Progress("raw_ohlcv", SERIES, 0, 10, 500))
         show(Progress("raw_ohlcv", SERIES, 10, 10, 700))
-        show(Progress("signals", SERIES, 900, 1_000, 900))
     first, second = capsys.readouterr().err.splitlines()
     assert first == "BTC-USDT 1h validated_bars: 100 %, 1,000,000 bars"
     assert re.fullmatch(r"BTC-USDT 1h raw_ohlcv: 100 %, 700 bars, [0-9,]+ bars/s", second)

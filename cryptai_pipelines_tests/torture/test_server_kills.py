@@ -217,6 +217,11 @@ def test_up_runs_jobs_after_all_of_that(up: Up) -> None:
 
 def _what_went_wrong(up: Up, run: str) -> list[str]:
     events = """{ logsForRun(runId: "%s") { ... on EventConnection { events { ... on MessageEvent { message level }
-      ... on ExecutionStepFailureEvent { error { message causes { message } } } } } } }"""
+      ... on ExecutionStepFailureEvent { error { message causes { message } } }
+      ... on EngineEvent { failure: error { message causes { message } } } } } } }"""
     told = up.ask(events % run)["logsForRun"]["events"]
-    return [f"{event.get('message')} {event.get('error') or ''}" for event in told if event.get("level") == "ERROR"]
+    return [
+        f"{event.get('message')} {event.get('error') or event.get('failure')}"
+        for event in told
+        if event.get("level") == "ERROR"
+    ]
