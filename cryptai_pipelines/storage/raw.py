@@ -28,8 +28,7 @@ def append(
     all rows, or one per row (int64) where the rows of many pages are stored at once, which is far cheaper than page by page.
     A close time that no timestamp can hold, such as one in nanoseconds, is stored as -1, as one that could not be read.
     """
-    wire = {**{name: rows[name] for name in WIRE_DTYPES}, "close_ts": _storable(rows["close_ts"])}
-    values = last_per_ts({**wire, "known_at": known_at_ms, "fetch_id": fetch_id})
+    values = last_per_ts({**_storable(rows), "known_at": known_at_ms, "fetch_id": fetch_id})
     count = len(values["ts"])  # type: ignore[arg-type]
     if count == 0:
         return Change()
@@ -45,9 +44,11 @@ def append(
     return change
 
 
-def _storable(times: np.ndarray) -> np.ndarray:
-    first, last = TS_RANGE_MS
-    return np.where((times < first) | (times > last), -1, times)
+def _storable(rows: Columns) -> Columns:
+    """The wire columns with close times that a timestamp can hold."""
+    (first, last), times = TS_RANGE_MS, rows["close_ts"]
+    wire = {name: rows[name] for name in WIRE_DTYPES}
+    return {**wire, "close_ts": np.where((times < first) | (times > last), -1, times)}
 
 
 _ADD_REVISIONS = sql.SQL(
@@ -102,8 +103,8 @@ def read_current(
 
 def as_read(rows: Columns, fetch_id: np.ndarray, known_at_ms: np.ndarray) -> Columns:
     """New rows that have just been appended, as `read_current` gives them back; `fetch_id` and `known_at_ms` int64, per row."""
-    wire = {**{name: rows[name] for name in WIRE_DTYPES}, "close_ts": _storable(rows["close_ts"])}
-    return {**wire, "revision": np.zeros(len(rows["ts"]), "int16"), "fetch_id": fetch_id, "known_at": known_at_ms}
+    revision = np.zeros(len(rows["ts"]), "int16")
+    return {**_storable(rows), "revision": revision, "fetch_id": fetch_id, "known_at": known_at_ms}
 
 
 _RECEIPTS = (

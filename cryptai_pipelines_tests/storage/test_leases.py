@@ -199,7 +199,7 @@ def test_heirs_that_race_for_an_expired_lease_do_not_end_each_other(database_per
                 barrier.wait()
                 try:
                     with take_series(database_per_module, "binance", series, name, 60) as lease:
-                        time.sleep(1.0)
+                        _until(lambda: len(told) == 3)
                         with database_per_module.transaction() as cursor:
                             check_lease(cursor, lease)
                         told.append("held")

@@ -19,10 +19,18 @@ from cryptai_pipelines.market.bars import Columns, row_count
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.orchestration.chain.judged_part import NOTHING_WRITTEN, VALIDATED, Reach, Written, judge_part, write_part
+from cryptai_pipelines.orchestration.chain.judged_part import (
+    NOTHING_WRITTEN,
+    VALIDATED,
+    Reach,
+    Written,
+    bars_covered,
+    judge_part,
+    write_part,
+)
 from cryptai_pipelines.orchestration.chain.prefetch import batches
 from cryptai_pipelines.orchestration.chain.receive import OnStored, Stored
-from cryptai_pipelines.storage import coverage, series_sources, state
+from cryptai_pipelines.storage import series_sources, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 
@@ -129,16 +137,11 @@ def _plainly_following(handed: Iterable[Stored]) -> Iterator[Stored]:
 def _next_reach(database: Database, series: Series, before: Reach | None, end_ms: int) -> Reach | None:
     """What follows the part `before`, as far as the grid and coverage go within `end_ms`; from the first bar on when nothing of
     the series has been judged yet (so no gap of it is known that could be filled). None when there is nothing."""
-    covered = coverage.read_hull(database, series)
-    if covered is None:
+    reached = bars_covered(database, series)
+    if reached is None or (before is None and state.read_state(database, VALIDATED, series) is not None):
         return None
-    if before is None:
-        first = coverage.read_first_and_last(database, series)[0]
-        if first is None or state.read_state(database, VALIDATED, series) is not None:
-            return None
-        first = at = max(series.timeframe.floor(first), covered.start_ms)
-    else:
-        first, at = before.first_ms, before.until_ms
+    covered, first = reached
+    at = first if before is None else before.until_ms
     end = min(series.timeframe.floor(end_ms), covered.end_ms)
     if at >= end:
         return None

@@ -18,7 +18,7 @@ from cryptai_pipelines.quality.filling import CARRIED, carry_forward, missing_wi
 from cryptai_pipelines.quality.gaps import Gap, completeness, update_gaps
 from cryptai_pipelines.quality.row_rules import Verdict, good_bars, judge
 from cryptai_pipelines.quality.schemas import check_raw, check_validated
-from cryptai_pipelines.storage import market_data, quality_log, state, sync_log
+from cryptai_pipelines.storage import coverage, market_data, quality_log, state, sync_log
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
@@ -45,6 +45,14 @@ class Reach:
     def until_ms(self) -> int:
         """Where coverage ends."""
         return self.covered.end_ms
+
+
+def bars_covered(database: Database, series: Series) -> tuple[Interval, int] | None:
+    """What any source covers of a series, and where its bars begin in that (epoch ms); None before the first bar."""
+    covered, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
+    if covered is None or first is None:
+        return None
+    return covered, max(series.timeframe.floor(first), covered.start_ms)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Received:
 @dataclass(frozen=True)
 class Stored:
     """A batch that has been committed. `rows`: as `raw.read_current` would give them. `all_new`: there are some, ascending, and
-    none was known before. `revision`: that of the series' raw bars with this batch."""
+    none was known before. `revision`: that of the series' raw bars with this batch, 0 when it changed nothing."""
 
     source: str
     asked: Interval
@@ -176,7 +176,8 @@ def _store(
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         fetch_ids = fetch_log.log_fetches(cursor, sync_id, source, lease.series, pages)
-        change = raw.append(cursor, source, lease.series, rows, np.repeat(fetch_ids, counts), known_at)
+        of_rows = np.repeat(fetch_ids, counts)
+        change = raw.append(cursor, source, lease.series, rows, of_rows, known_at)
         revision = _count_rows(cursor, lease.series, change)
         record_restatements(cursor, source, lease.series, fetch_ids, known_at, sync_id, change)
         if not in_pieces:
@@ -189,14 +190,14 @@ def _store(
     ts = rows["ts"]
     all_new = 0 < len(ts) == change.new == change.rows and bool((ts[1:] > ts[:-1]).all())
     asked = Interval(pages[0].asked.start_ms, pages[-1].asked.end_ms)
-    return Stored(source, asked, raw.as_read(rows, np.repeat(fetch_ids, counts), known_at), all_new, revision)
+    return Stored(source, asked, raw.as_read(rows, of_rows, known_at), all_new, revision)
 
 
 def _count_rows(cursor: Cursor, series: Series, change: Change) -> int:
     """Record what changed, and keep the number of rows beside it: counting them would cost more with every year. The revision
-    of the series."""
+    of the series with it, 0 without a change."""
     if not change:
-        return state.record_change(cursor, RAW, series, change)
+        return 0
     before = state.read_state(cursor, RAW, series)
     known = stored_rows(before)
     revision = state.record_change(cursor, RAW, series, change)

@@ -17,12 +17,13 @@ from cryptai_pipelines.orchestration.chain.judged_part import (
     Judged,
     Reach,
     Written,
+    bars_covered,
     judge_part,
     write_part,
 )
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.prefetch import prefetched
-from cryptai_pipelines.storage import coverage, gap_fills, market_data, quality_log, raw, series_sources, state, sync_log
+from cryptai_pipelines.storage import gap_fills, market_data, quality_log, raw, series_sources, state, sync_log
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 
@@ -73,10 +74,10 @@ def _bring_up_to_date(database: Database, lease: SeriesLease, written: Written, 
 def _reach(database: Database, series: Series, received: state.SeriesState | None) -> Reach | None:
     """What must be judged: everything when the code or the start of coverage is another one than before, otherwise what raw
     bars changed and what coverage has settled since. Rows that lie outside coverage wait until it has reached them."""
-    covered, first = coverage.read_hull(database, series), coverage.read_first_and_last(database, series)[0]
-    if received is None or covered is None or first is None:
+    reached = bars_covered(database, series)
+    if received is None or reached is None:
         return None
-    first = max(series.timeframe.floor(first), covered.start_ms)
+    covered, first = reached
     whole = Interval(first, covered.end_ms)
     own = state.read_state(database, ASSET, series)
     fills = gap_fills.read_fills(database, series)
