@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cryptai_pipelines.backtest.metrics import sharpe_ratio
 from cryptai_pipelines.market.errors import BadInput
 
 BLOCKS = 16
@@ -35,11 +36,8 @@ class Overfitting(NamedTuple):
 
 
 def per_period_sharpe(returns: np.ndarray) -> float:
-    """Mean over sample standard deviation; NaN below two returns, or when all are equal or too small to have one."""
-    if len(returns) < 2 or returns.min() == returns.max():
-        return math.nan
-    deviation = float(np.std(returns, ddof=1))
-    return float(np.mean(returns)) / deviation if deviation > 0 else math.nan
+    """`metrics.sharpe_ratio` of one period; NaN also for returns too small to have a deviation."""
+    return sharpe_ratio(returns, 1.0) if len(returns) > 1 and np.std(returns) > 0 else math.nan
 
 
 def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
