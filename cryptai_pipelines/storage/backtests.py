@@ -26,6 +26,7 @@ from cryptai_pipelines.storage.times import column_ms, to_datetime, to_ms
 _TRADES = TABLES["backtest_trades"]
 _DAILY = TABLES["performance_metrics"]
 _TRADE_COLUMNS = tuple(name for name in _TRADES.types if name not in _TRADES.key)
+_OPTIONAL = ("is_open", "symbol", "side", "funding", "slippage_cost", "max_adverse", "max_favourable")
 _DAY_COLUMNS = tuple(name for name in _DAILY.types if name not in _DAILY.key)
 
 
@@ -97,11 +98,12 @@ def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: p
     """Make `trades` the trades numbered `from_number`, `from_number + 1`, ... and the last ones; how many were written.
 
     `trades`: one row per trade in order, with `entry_ts`, `exit_ts` (datetime in UTC, NaT while open), `entry_price`,
-    `exit_price`, `exit_reason`, `quantity`, `fees`, `pnl`, `return_pct`, `ambiguous`; `is_open` where present, else false.
+    `exit_price`, `exit_reason`, `quantity`, `fees`, `pnl`, `return_pct`, `ambiguous`; where present `is_open` (else false),
+    `side` (1 long, -1 short; else long), `symbol`, `funding`, `slippage_cost`, `max_adverse`, `max_favourable` (else NULL).
     Trades that are equal to the stored ones need not be given: `from_number` says where the difference begins.
     """
     cursor.execute("DELETE FROM backtest_trades WHERE backtest_id = %s AND number >= %s", (backtest_id, from_number))
-    values = _columns(trades, tuple(name for name in _TRADE_COLUMNS if name in trades or name != "is_open"), "trades")
+    values = _columns(trades, tuple(name for name in _TRADE_COLUMNS if name in trades or name not in _OPTIONAL), "trades")
     values.setdefault("is_open", False)
     numbers = np.arange(from_number, from_number + len(trades), dtype="int32")
     return copy_rows(cursor, _TRADES, {"backtest_id": int(backtest_id), "number": numbers, **values}, len(trades))

@@ -19,6 +19,8 @@ from cryptai_pipelines.storage.tables import Table, derived_table, with_columns
 from cryptai_pipelines.storage.times import column_ms, iso, to_datetime
 
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,58}")
+_SQL_TYPES = {"float8?": "double precision", "bool?": "boolean"}
+_HOLDS = {"float8?": "numbers", "bool?": "flags"}
 
 
 def upsert(
@@ -35,7 +37,8 @@ def upsert(
 
     `table`: `technical_indicators` or `signals`. `keys`: `symbol`, `timeframe` and, for signals, `strategy`. `rows`: a frame
     indexed by `ts`, or columns with `ts` (epoch ms); float64 with NaN for NULL, gates bool (or nullable boolean). Columns that
-    are left out are stored as NULL. `BadInput` for an unknown table or column, or a dtype that does not fit.
+    are left out are stored as NULL, or as 0 and false where there is no NULL. `BadInput` for an unknown table or column, or a
+    dtype that does not fit.
     """
     target = _known_columns(cursor, derived_table(table))
     _check_keys(target, keys)
@@ -44,11 +47,14 @@ def upsert(
     if unknown:
         raise BadInput(f"{table} has no column {unknown[0]!r} for rows; add it with ensure_columns")
     count = len(values["ts"])  # type: ignore[arg-type]
-    absent = [name for name in target.compared if name not in values and target.types[name] == "float8?"]
-    nothing = np.full(count, np.nan)
-    values |= {name: nothing for name in absent}
-    absent = [name for name in target.compared if name not in values and target.types[name] == "bool?"]
-    values |= {name: np.ma.masked_all(count, dtype=bool) for name in absent}
+    nothing = {
+        "float8?": np.full(count, np.nan),
+        "bool?": np.ma.masked_all(count, dtype=bool),
+        "bool": np.zeros(count, dtype=bool),
+        "int2": np.zeros(count, dtype="int16"),
+    }
+    absent = [name for name in target.compared if name not in values and name != "code_version"]
+    values |= {name: nothing[target.types[name]] for name in absent}
     return merge_series(cursor, target, keys, {**values, "code_version": code_version, "coverage_revision": coverage_revision})
 
 
@@ -115,22 +121,24 @@ def read(
     return pd.DataFrame(data, index=index)
 
 
-def ensure_columns(db: Database, table: str, columns: Iterable[str]) -> list[str]:
-    """Add `double precision` columns that `table` lacks, as for indicators of the user's own; the names that were added.
+def ensure_columns(db: Database, table: str, numbers: Iterable[str], flags: Iterable[str] = ()) -> list[str]:
+    """Add the columns that `table` lacks, as for indicators and strategies of the user's own: `numbers` of type `double
+    precision`, `flags` of type `boolean`; the names that were added, both may be NULL.
 
     `BadInput` for a name that is not lower case letters, digits and underscores (at most 59), or one of another type.
     """
     target = derived_table(table)
-    names = list(dict.fromkeys(columns))
-    for name in map(_column_name, names):
-        if target.types.get(name, "float8?") != "float8?":
-            raise BadInput(f"column {name!r} of {table} does not hold numbers of an indicator; choose another name")
+    wanted = {_column_name(name): "float8?" for name in numbers} | {_column_name(name): "bool?" for name in flags}
     with db.transaction() as cursor:
-        present = _numeric_columns(cursor, table)
-        missing = [name for name in names if name not in present]
+        present = {**_added_columns(cursor, table), **target.types}
+        for name in (name for name, kind in wanted.items() if present.get(name, kind).rstrip("?") != kind.rstrip("?")):
+            raise BadInput(f"column {name!r} of {table} does not hold {_HOLDS[wanted[name]]}; choose another name")
+        missing = [name for name in wanted if name not in present]
         if missing:
-            addition = sql.SQL("ADD COLUMN IF NOT EXISTS {} double precision")
-            additions = [addition.format(sql.Identifier(name)) for name in missing]
+            additions = [
+                sql.SQL("ADD COLUMN IF NOT EXISTS {} {}").format(sql.Identifier(name), sql.SQL(_SQL_TYPES[wanted[name]]))
+                for name in missing
+            ]
             cursor.execute(sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(table), sql.SQL(", ").join(additions)))
     return missing
 
@@ -143,16 +151,19 @@ def _column_name(name: str) -> str:
 
 def _known_columns(cursor: Cursor, table: Table) -> Table:
     """`table` with the columns that were added to it."""
-    return with_columns(table, tuple(name for name in _numeric_columns(cursor, table.name) if name not in table.types))
+    added = _added_columns(cursor, table.name)
+    return with_columns(table, {name: kind for name, kind in added.items() if name not in table.types})
 
 
-def _numeric_columns(cursor: Cursor, table: str) -> list[str]:
+def _added_columns(cursor: Cursor, table: str) -> dict[str, str]:
+    """Columns of the types that `ensure_columns` adds, whether added or the table's own."""
     cursor.execute(
-        "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
-        " AND atttypid = 'float8'::regtype ORDER BY attnum",
+        "SELECT attname::text, CASE atttypid WHEN 'bool'::regtype THEN 'bool?' ELSE 'float8?' END FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
+        " AND atttypid IN ('float8'::regtype, 'bool'::regtype) ORDER BY attnum",
         (f"public.{table}",),
     )
-    return [name for (name,) in cursor.fetchall()]
+    return dict(cursor.fetchall())
 
 
 def _check_keys(table: Table, keys: Mapping[str, str]) -> None:
@@ -170,7 +181,7 @@ def _column(column: pd.Series) -> np.ndarray:
     if str(column.dtype) == "boolean" or (column.dtype == object and column.map(_is_flag).all()):
         missing = column.isna().to_numpy(dtype=bool)
         return np.ma.array(column.fillna(False).to_numpy(dtype=bool), mask=missing)
-    return column.to_numpy()
+    return column.to_numpy(dtype="int16") if column.dtype == "int8" else column.to_numpy()
 
 
 def _is_flag(value: object) -> bool:

@@ -6,6 +6,7 @@ not be NULL keeps NaN as NaN. `compared` are the columns whose difference makes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cryptai_pipelines.market.bars import BAR_COLUMNS, OHLCV, WIRE_DTYPES
@@ -17,6 +18,8 @@ INDICATOR_COLUMNS = tuple(
 )
 SIGNAL_SCORES = tuple("trend_score rsi_score macd_score higher_trend risk_reward stop_price target_price".split())
 SIGNAL_GATES = tuple("trend_gate rsi_gate macd_gate risk_reward_gate data_quality_gate".split())
+BLEND_COLUMNS = tuple("strategy_score sentiment_score ml_score score score_coverage".split())
+ORDER_COLUMNS = tuple("stop_level target_level limit_price volatility priority".split())
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,9 @@ _SIGNALS = Table(
         **_SERIES,
         "ts": "timestamptz",
         **dict.fromkeys(SIGNAL_GATES, "bool?"),
-        **dict.fromkeys(SIGNAL_SCORES, "float8?"),
-        "entry": "bool",
+        **dict.fromkeys((*SIGNAL_SCORES, *BLEND_COLUMNS, *ORDER_COLUMNS), "float8?"),
+        "side": "int2",
+        **dict.fromkeys(("entry", "exit_long", "exit_short"), "bool"),
         **_DERIVED_PROVENANCE,
     },
     ("strategy", "symbol", "timeframe", "ts"),
@@ -112,6 +116,9 @@ _TRADES = Table(
         "return_pct": "float8?",
         "ambiguous": "bool",
         "is_open": "bool",
+        "symbol": "text?",
+        "side": "int2",
+        **dict.fromkeys(("funding", "slippage_cost", "max_adverse", "max_favourable"), "float8?"),
     },
     ("backtest_id", "number"),
 )
@@ -135,6 +142,6 @@ def derived_table(name: str) -> Table:
     return TABLES[name]
 
 
-def with_columns(table: Table, names: tuple[str, ...]) -> Table:
-    """`table` with further `double precision` columns."""
-    return replace(table, types={**table.types, **dict.fromkeys(names, "float8?")})
+def with_columns(table: Table, types: Mapping[str, str]) -> Table:
+    """`table` with further columns, after its own."""
+    return replace(table, types={**table.types, **types})

@@ -100,6 +100,30 @@ def test_columns_of_the_users_own(database: Database) -> None:
     assert derived.read(database, "technical_indicators", _keys(series))["adx_14"].tolist() == [1.0, 5.0]
 
 
+def test_gates_of_the_users_own_strategy(database: Database) -> None:
+    assert derived.ensure_columns(database, "signals", ["own_score"], ["own_gate", "trend_gate"]) == ["own_score", "own_gate"]
+    assert derived.ensure_columns(database, "signals", ["own_score"], ["own_gate"]) == []
+    with pytest.raises(BadInput, match="'own_gate' of signals does not hold numbers"):
+        derived.ensure_columns(database, "signals", ["own_gate"])
+    with pytest.raises(BadInput, match="'own_score' of signals does not hold flags"):
+        derived.ensure_columns(database, "signals", [], ["own_score"])
+    keys = {"strategy": "own", **_keys(fresh_series())}
+    frame = pd.DataFrame(
+        {
+            "own_gate": pd.array([True, None], dtype="boolean"),
+            "own_score": [0.5, np.nan],
+            "side": np.array([-1, 0], dtype="int8"),
+            "entry": [True, False],
+        },
+        index=ts_index(opens(2)),
+    )
+    with database.transaction() as cursor:
+        derived.upsert(cursor, "signals", keys, frame, code_version="1", coverage_revision=1)
+    stored = derived.read(database, "signals", keys)
+    assert stored["own_gate"].tolist() == [True, pd.NA] and stored["side"].tolist() == [-1, 0]
+    assert stored["exit_long"].tolist() == [False, False] and stored["stop_level"].isna().all()
+
+
 @pytest.mark.parametrize("name", ['x"; DROP TABLE symbols; --', "Upper", "1st", "", "a" * 60, "é", "ts", "symbol"])
 def test_no_other_column_can_be_added(database_per_module: Database, name: str) -> None:
     with pytest.raises(BadInput):
