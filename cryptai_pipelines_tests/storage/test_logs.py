@@ -187,9 +187,11 @@ def test_trades_are_replaced_from_a_number_on(database_per_module: Database) -> 
     stored = backtests.read_trades(database_per_module, identity)
     assert stored.index.tolist() == [0, 1, 2, 3, 4]
     assert stored["is_open"].tolist() == [False] * 4 + [True]
+    given = list(_trades(0).columns)
     pd.testing.assert_frame_equal(
-        stored.iloc[:4].drop(columns="is_open").reset_index(drop=True), _trades(4), check_dtype=False, check_column_type=False
+        stored.iloc[:4][given].reset_index(drop=True), _trades(4), check_dtype=False, check_column_type=False
     )
+    assert stored["side"].tolist() == [1] * 5 and stored["symbol"].isna().all()
     assert stored.loc[4, ["exit_ts", "exit_price", "exit_reason", "pnl"]].isna().all()
     with database_per_module.transaction() as cursor:
         backtests.replace_trades(cursor, identity, 1, _trades(0))
