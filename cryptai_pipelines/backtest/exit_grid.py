@@ -1,0 +1,187 @@
+"""Many combinations of target and stop on the same bars and entries in one call. The arithmetic is in `exit_grid_kernel`, one
+backtest in `simulation`; which combinations are worth a try is the affair of `search`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.backtest.engine import BarArrays
+from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_DTYPE, Charges, Market, compiled
+from cryptai_pipelines.backtest.extremes import Extremes, extremes
+from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns, trade_columns
+from cryptai_pipelines.market.errors import BadArgument
+
+_DAY_MS = 86_400_000
+# What one thread works on at a time: enough to be worth a call, little enough to keep the days of it in memory.
+_PAIRS_AT_A_TIME = 128
+
+
+@dataclass(frozen=True)
+class ExitGrid:
+    """metrics: one row per combination in the order given, columns `point_metrics.POINT_METRICS`, float64. daily_returns: a row
+    per combination and a column per UTC day that has a bar, float64; None where they were not asked for."""
+
+    metrics: pd.DataFrame
+    daily_returns: np.ndarray | None
+
+
+def exit_grid(
+    bars: pd.DataFrame,
+    entries: pd.Series,
+    take_profits: Sequence[float] | np.ndarray,
+    stop_losses: Sequence[float] | np.ndarray,
+    fee_rate: float = 0.001,
+    slippage_bps: float = 0.0,
+    initial_capital: float = 10_000.0,
+    size: float = 1.0,
+    *,
+    keep_returns: bool = False,
+    threads: int | None = None,
+) -> ExitGrid:
+    """What `simulate` gives for each pair of `take_profits` and `stop_losses` (of one length), with the same trades to the last
+    bit, at the cost of the positions instead of the bars.
+
+    The other arguments are those of `simulate`, and so are the errors. Metrics of returns are over daily values, as in the
+    scheduled backtest; the drawdown is over bars. `threads`: None for one per core; results do not depend on it.
+    """
+    pairs = _pairs(take_profits, stop_losses)
+    parameters = EngineParameters(fee_rate=fee_rate, slippage_bps=slippage_bps, initial_capital=initial_capital, size=size)
+    return run_grid(bar_arrays(bars, entries), pairs, parameters, keep_returns=keep_returns, threads=threads)
+
+
+def run_grid(
+    arrays: BarArrays,
+    pairs: np.ndarray,
+    parameters: EngineParameters,
+    *,
+    keep_returns: bool = False,
+    threads: int | None = None,
+) -> ExitGrid:
+    """`exit_grid` over checked bars: `pairs` float64 of two columns, target and stop; costs, capital and size of
+    `parameters`."""
+    market, charges = market_of(arrays), charges_of(parameters)
+    columns = {name: np.full(len(pairs), math.nan) for name in POINT_METRICS}
+    returns = np.empty((len(pairs), len(market.day_ends))) if keep_returns else None
+
+    def work(part: slice) -> None:
+        totals, optimistic, values = _run(market, charges, pairs[part])
+        for name, found in _columns(market, charges, totals, optimistic, values).items():
+            columns[name][part] = found
+        if returns is not None:
+            returns[part] = daily_returns(values, charges.initial_capital)
+
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        for _ in pool.map(work, _parts(len(pairs))):
+            pass
+    return ExitGrid(pd.DataFrame(columns), returns)
+
+
+def grid_trades(
+    bars: pd.DataFrame, entries: pd.Series, parameters: EngineParameters, *, target_first: bool = False
+) -> np.ndarray:
+    """The trades of one combination, the position open at the end closed, as `POSITION_DTYPE` records; `target_first` for the
+    optimistic book. `parameters` may ask for what the grid knows only, see `exit_grid`."""
+    arrays = bar_arrays(bars, entries)
+    market = market_of(arrays)
+    positions = np.zeros(np.count_nonzero(arrays.entries) + 1, dtype=POSITION_DTYPE)
+    totals, pair = np.zeros(1, dtype=TOTALS_DTYPE), (parameters.take_profit, parameters.stop_loss)
+    levels = [np.array([level]) for level in pair]
+    compiled()(market, charges_of(parameters), *levels, target_first, totals, np.empty((0, 0)), positions)
+    return positions[: totals[0]["trades"]]
+
+
+def market_of(arrays: BarArrays) -> Market:
+    """The bars as the kernel reads them, with both indexes."""
+    bars = len(arrays.ts)
+    at_open = np.zeros(bars, dtype=bool)
+    at_open[1:] = arrays.entries[:-1] & arrays.tradable[1:]
+    next_entry = np.full(bars + 1, bars, dtype=np.int64)
+    next_entry[:-1][at_open] = np.flatnonzero(at_open)
+    next_entry = np.minimum.accumulate(next_entry[::-1])[::-1].copy()
+    days = arrays.ts // _DAY_MS
+    day_ends = np.flatnonzero(np.append(days[1:] != days[:-1], True)) if bars else np.empty(0, dtype=np.int64)
+    lowest = np.where(arrays.tradable, np.minimum(arrays.open, arrays.low), math.inf)
+    highest = np.where(arrays.tradable, np.maximum(arrays.open, arrays.high), -math.inf)
+    prices = (arrays.open, arrays.high, arrays.low, arrays.close)
+    index, closes = _index(lowest, highest), _index(arrays.close, arrays.close)
+    return Market(arrays.ts, *prices, index, closes, next_entry, day_ends)
+
+
+def charges_of(parameters: EngineParameters) -> Charges:
+    """The part of the parameters that every pair shares."""
+    slippage = float(parameters.record()[0]["slippage"])
+    return Charges(parameters.fee_rate, slippage, parameters.initial_capital, parameters.size)
+
+
+def _index(lowest: np.ndarray, highest: np.ndarray) -> Extremes:
+    return extremes(lowest, highest) if len(lowest) else Extremes(lowest, highest, np.zeros(2, dtype=np.int64))
+
+
+def _run(market: Market, charges: Charges, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Totals, final cash of the optimistic book and equity per day of each pair."""
+    targets, stops = np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1])
+    totals = np.zeros(len(pairs), dtype=TOTALS_DTYPE)
+    values, no_days = np.empty((len(pairs), len(market.day_ends))), np.empty((0, 0))
+    positions = np.zeros(0, dtype=POSITION_DTYPE)
+    compiled()(market, charges, targets, stops, False, totals, values, positions)
+    optimistic = totals["cash"].copy()
+    # Without an ambiguous bar the two books are one.
+    doubted = np.flatnonzero(totals["ambiguous"])
+    if len(doubted):
+        others = np.zeros(len(doubted), dtype=TOTALS_DTYPE)
+        compiled()(market, charges, targets[doubted], stops[doubted], True, others, no_days, positions)
+        optimistic[doubted] = others["cash"]
+    return totals, optimistic, values
+
+
+def _columns(
+    market: Market, charges: Charges, totals: np.ndarray, optimistic: np.ndarray, values: np.ndarray
+) -> dict[str, np.ndarray]:
+    bars, capital = len(market.ts), charges.initial_capital
+    span_days = (int(market.ts[-1]) - int(market.ts[0])) / _DAY_MS if bars else 0.0
+    found = {
+        "total_return": totals["cash"] / capital - 1,
+        **return_columns(values, capital, span_days),
+        "max_drawdown": totals["max_drawdown"],
+        **trade_columns(totals),
+        "exposure": totals["bars_in_market"] / bars if bars else np.full(len(totals), math.nan),
+        "fees_paid": totals["fees"],
+        "trade_count": totals["trades"],
+        "ambiguous_count": totals["ambiguous"],
+        "final_equity": totals["cash"],
+        "optimistic_total_return": optimistic / capital - 1,
+    }
+    return {name: found[name].astype("float64") for name in POINT_METRICS}
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(begin, min(begin + _PAIRS_AT_A_TIME, count)) for begin in range(0, count, _PAIRS_AT_A_TIME))
+
+
+def _pairs(take_profits: Sequence[float] | np.ndarray, stop_losses: Sequence[float] | np.ndarray) -> np.ndarray:
+    columns = []
+    for name, given in (("take_profits", take_profits), ("stop_losses", stop_losses)):
+        try:
+            columns.append(np.asarray(given, dtype="float64").reshape(-1))
+        except (TypeError, ValueError):
+            raise BadArgument(f"{name} {given!r:.60} is not a list of numbers") from None
+    targets, stops = columns
+    if len(targets) != len(stops) or not len(targets):
+        raise BadArgument(f"take_profits has {len(targets)} values and stop_losses {len(stops)}; accepted: as many, at least 1")
+    for name, values, holds, accepted in (
+        ("take_profits", targets, targets > 0, "a share above 0, such as 0.15"),
+        ("stop_losses", stops, (stops > 0) & (stops < 1), "a share above 0 and below 1, such as 0.08"),
+    ):
+        if not holds.all():
+            row = int(np.argmin(holds))
+            raise BadArgument(f"{name} is {values[row]} in row {row}; accepted: {accepted}")
+    return np.column_stack((targets, stops))

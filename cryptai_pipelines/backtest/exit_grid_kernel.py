@@ -1,0 +1,202 @@
+"""Many pairs of target and stop over the same bars and entries: the rules of a fill as in `kernel`, from position to position
+instead of from bar to bar. Plain functions over arrays; numba compiles them on first use. Arguments are checked in `exit_grid`.
+
+A position depends on the bars only where it is entered and where it ends. `extremes` finds the end, so the cost of a pair is
+that of its positions, not of its bars, and results equal those of the bar-by-bar engine to the last bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from cryptai_pipelines.backtest.extremes import Extremes, deepest_fall, first_touch
+
+_TAKE_PROFIT, _STOP_LOSS, _END = 1, 2, 3  # of records.ExitReason; numba reads them as constants
+
+TOTALS_DTYPE = np.dtype(
+    [
+        ("cash", "<f8"),
+        ("peak", "<f8"),
+        ("max_drawdown", "<f8"),
+        ("gross_profit", "<f8"),
+        ("gross_loss", "<f8"),
+        ("fees", "<f8"),
+        ("trades", "<i8"),
+        ("wins", "<i8"),
+        ("losses", "<i8"),
+        ("ambiguous", "<i8"),
+        ("bars_in_market", "<i8"),
+    ]
+)
+"""What one pair has come to, all positions closed. Equity counts in `peak` and `max_drawdown` at the close of every bar."""
+
+POSITION_DTYPE = np.dtype(
+    [
+        ("entry_ts", "<i8"),
+        ("entry_price", "<f8"),
+        ("exit_ts", "<i8"),
+        ("exit_price", "<f8"),
+        ("exit_reason", "<i8"),
+        ("quantity", "<f8"),
+        ("fees", "<f8"),
+        ("pnl", "<f8"),
+        ("return_pct", "<f8"),
+        ("ambiguous", "<i8"),
+    ]
+)
+"""One position of a pair, as in `records.trades_frame`; `exit_reason` is a number of `records.ExitReason`."""
+
+
+class Market(NamedTuple):
+    """What the pairs share. ts int64, prices float64 per bar; `touched`: extremes of open, low and high of the bars that can
+    be traded; `closes`: extremes of the closes; `next_entry`: int64 per bar and one more, the first bar from there on at whose
+    open a signal can be filled, the number of bars where none is left; `day_ends`: the last bar of every UTC day."""
+
+    ts: np.ndarray
+    open: np.ndarray
+    high: np.ndarray
+    low: np.ndarray
+    close: np.ndarray
+    touched: Extremes
+    closes: Extremes
+    next_entry: np.ndarray
+    day_ends: np.ndarray
+
+
+class Charges(NamedTuple):
+    """Costs and capital, the same for every pair; slippage is a share, not basis points."""
+
+    fee_rate: float
+    slippage: float
+    initial_capital: float
+    size: float
+
+
+def run_pairs(
+    market: Market,
+    charges: Charges,
+    take_profits: np.ndarray,
+    stop_losses: np.ndarray,
+    target_first: bool,
+    totals: np.ndarray,
+    day_values: np.ndarray,
+    positions: np.ndarray,
+) -> None:
+    """Write a `TOTALS_DTYPE` record and a row of equity at the end of each day (float64; of no length: not wanted) per pair.
+
+    positions: of no length, or for a single pair as many `POSITION_DTYPE` records as there are entries, to be written."""
+    for pair in range(take_profits.size):
+        days = day_values[pair] if day_values.shape[0] > 0 else day_values.ravel()
+        run_pair(market, charges, take_profits[pair], stop_losses[pair], target_first, totals[pair], days, positions)
+
+
+def run_pair(
+    market: Market,
+    charges: Charges,
+    take_profit: float,
+    stop_loss: float,
+    target_first: bool,
+    total: np.void,
+    day_values: np.ndarray,
+    positions: np.ndarray,
+) -> None:
+    """One pair: its totals, its equity per day, its positions."""
+    bars, day = market.open.size, 0
+    cash = peak = charges.initial_capital
+    worst = gross_profit = gross_loss = fees_paid = 0.0
+    trades = wins = losses = ambiguities = in_market = 0
+    entered = market.next_entry[0]
+    while entered < bars:
+        price = market.open[entered]
+        stop, target = price * (1.0 - stop_loss), price * (1.0 + take_profit)
+        paid, quantity, entry_fee = bought(charges, cash, price)
+        if quantity == 0.0:  # ruined beyond what a float can hold
+            entered = market.next_entry[entered + 1]
+            continue
+        left = first_touch(market.touched, entered, stop, target)
+        reason, exit_price, ambiguous = _END, market.close[bars - 1], False
+        if left < bars:
+            reason, exit_price, ambiguous = exit_at(market, left, stop, target, target_first)
+        else:
+            left = bars - 1
+        held = cash - quantity * paid - entry_fee
+        day = fill_days(market, day_values, day, entered, cash, 0.0)
+        day = fill_days(market, day_values, day, left, held, quantity)
+        peak, worst = deepest_fall(market.closes, entered, left, held, quantity, peak, worst)
+        got, fees, pnl = sold(charges, quantity, paid, entry_fee, exit_price)
+        cash = cash + pnl
+        peak = max(peak, cash)
+        worst = min(worst, cash / peak - 1.0)
+        if positions.size > 0:
+            position = positions[trades]
+            position["entry_ts"], position["entry_price"] = market.ts[entered], paid
+            position["exit_ts"], position["exit_price"], position["exit_reason"] = market.ts[left], got, reason
+            position["quantity"], position["fees"], position["pnl"] = quantity, fees, pnl
+            position["return_pct"], position["ambiguous"] = pnl / (quantity * paid), 1 if ambiguous else 0
+        trades += 1
+        in_market += left - entered + 1
+        ambiguities += 1 if ambiguous else 0
+        fees_paid += fees
+        if pnl > 0.0:
+            wins += 1
+            gross_profit += pnl
+        elif pnl < 0.0:
+            losses += 1
+            gross_loss += pnl
+        entered = market.next_entry[left + 1]
+    fill_days(market, day_values, day, bars, cash, 0.0)
+    total["cash"], total["peak"], total["max_drawdown"] = cash, peak, worst
+    total["gross_profit"], total["gross_loss"], total["fees"] = gross_profit, gross_loss, fees_paid
+    total["trades"], total["wins"], total["losses"] = trades, wins, losses
+    total["ambiguous"], total["bars_in_market"] = ambiguities, in_market
+
+
+def bought(charges: Charges, cash: float, price: float) -> tuple[float, float, float]:
+    """Price paid, quantity and fee of a position for a share of `cash`, entered at the market `price`."""
+    paid = price * (1.0 + charges.slippage)
+    quantity = charges.size * cash / (paid * (1.0 + charges.fee_rate))
+    return paid, quantity, quantity * paid * charges.fee_rate
+
+
+def sold(charges: Charges, quantity: float, paid: float, entry_fee: float, price: float) -> tuple[float, float, float]:
+    """Price got, fees of both sides and profit of a position that is closed at the market `price`."""
+    got = price * (1.0 - charges.slippage)
+    cost = quantity * paid
+    fees = entry_fee + quantity * got * charges.fee_rate
+    return got, fees, quantity * got - cost - fees
+
+
+def exit_at(market: Market, bar: int, stop: float, target: float, target_first: bool) -> tuple[int, float, bool]:
+    """Reason, market price and ambiguity of the exit on a bar that touches a level."""
+    open_ = market.open[bar]
+    if open_ <= stop:
+        return _STOP_LOSS, open_, False
+    if open_ >= target:
+        return _TAKE_PROFIT, open_, False
+    stopped, reached = market.low[bar] <= stop, market.high[bar] >= target
+    if stopped and not (reached and target_first):
+        return _STOP_LOSS, stop, reached
+    return _TAKE_PROFIT, target, stopped
+
+
+def fill_days(market: Market, values: np.ndarray, day: int, before: int, base: float, quantity: float) -> int:
+    """Equity `base + quantity * close` of the days from number `day` on that end before the bar `before`; the next number."""
+    while day < values.size and market.day_ends[day] < before:
+        values[day] = base + quantity * market.close[market.day_ends[day]]
+        day += 1
+    return day
+
+
+@cache
+def compiled() -> Callable[..., None]:
+    """`run_pairs` as machine code that lets other threads run."""
+    from numba import njit
+    from numba.extending import register_jitable
+
+    for function in (first_touch, deepest_fall, bought, sold, exit_at, fill_days, run_pair):
+        register_jitable(function)
+    return njit(cache=True, nogil=True)(run_pairs)

@@ -1,0 +1,169 @@
+"""Many combinations of target and stop at once against one backtest for each of them, to the last bit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cryptai_pipelines.backtest import SimulationResult, simulate
+from cryptai_pipelines.backtest.daily import daily_rows
+from cryptai_pipelines.backtest.exit_grid import charges_of, exit_grid, grid_trades, market_of
+from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_DTYPE, run_pairs
+from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.metrics import return_metrics
+from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.point_metrics import POINT_METRICS
+from cryptai_pipelines.backtest.records import ExitReason
+from cryptai_pipelines.market.errors import BadArgument
+
+from .conftest import random_arguments, random_market
+
+SEEDS = st.integers(0, 2**32 - 1)
+TARGETS = np.array([0.005, 0.01, 0.05, 0.15, 0.5, math.inf, 0.05, 0.02])
+STOPS = np.array([0.01, 0.005, 0.05, 0.08, 0.5, 0.05, 0.9, 0.02])
+# Of one engine, both as a metric and as a sum over bars or trades in the same order.
+EQUAL_TO_THE_BIT = (
+    "total_return max_drawdown win_rate profit_factor average_win average_loss expectancy exposure fees_paid trade_count "
+    "ambiguous_count final_equity"
+).split()
+
+
+def costs_of(seed: int) -> dict[str, float]:
+    arguments = random_arguments(seed)
+    return {name: arguments[name] for name in ("fee_rate", "slippage_bps", "initial_capital", "size")}
+
+
+def as_positions(trades: pd.DataFrame) -> np.ndarray:
+    codes = {reason.code: reason.value for reason in ExitReason}
+    found = np.zeros(len(trades), dtype=POSITION_DTYPE)
+    for name in POSITION_DTYPE.names:
+        column = trades[name]
+        if name.endswith("_ts"):
+            column = pd.DatetimeIndex(column).as_unit("ms").asi8
+        found[name] = [codes[reason] for reason in column] if name == "exit_reason" else column
+    return found
+
+
+def assert_equal(result: SimulationResult, point: dict[str, float], costs: dict[str, float]) -> None:
+    """Every metric of a point against the backtest's, those of returns over its days."""
+    for name in EQUAL_TO_THE_BIT:
+        np.testing.assert_equal(point[name], result.metrics[name], err_msg=name)
+    assert point["optimistic_total_return"] == result.optimistic["total_return"]
+    days = daily_rows(result.equity, costs["initial_capital"])["total_value"].to_numpy()
+    index = result.equity.index
+    span = (index[-1] - index[0]) / pd.Timedelta("1D")
+    expected = return_metrics(days, costs["initial_capital"], 365.0, span)
+    for name, value in expected.items():
+        np.testing.assert_equal(point[name], value, err_msg=name)
+
+
+def test_equals_one_backtest_for_each_combination_on_random_markets():
+    seen = np.zeros(4, dtype=int)
+    entered_on_exit_bars = 0
+    for seed in range(400):
+        bars, entries = random_market(seed)
+        costs = costs_of(seed)
+        table = exit_grid(bars, entries, TARGETS, STOPS, **costs).metrics
+        for row, (target, stop) in enumerate(zip(TARGETS, STOPS, strict=True)):
+            result = simulate(bars, entries, target, stop, **costs)
+            assert_equal(result, table.iloc[row].to_dict(), costs)
+            positions = grid_trades(bars, entries, EngineParameters(target, stop, **costs))
+            assert positions.tobytes() == as_positions(result.trades).tobytes()
+            seen += np.bincount(positions["exit_reason"], minlength=4)
+            entered_on_exit_bars += int(np.count_nonzero(positions["entry_ts"] == positions["exit_ts"]))
+    assert min(seen[1:]) > 1_000 and entered_on_exit_bars > 1_000, "the markets no longer reach every kind of exit"
+
+
+def test_equals_on_long_markets_where_most_bars_are_skipped():
+    for seed in range(6):
+        bars, entries = random_market(seed, 20_000)
+        costs = costs_of(seed)
+        table = exit_grid(bars, entries, TARGETS, STOPS, **costs).metrics
+        for row, (target, stop) in enumerate(zip(TARGETS, STOPS, strict=True)):
+            result = simulate(bars, entries, target, stop, **costs)
+            assert_equal(result, table.iloc[row].to_dict(), costs)
+            positions = grid_trades(bars, entries, EngineParameters(target, stop, **costs))
+            assert positions.tobytes() == as_positions(result.trades).tobytes()
+
+
+def test_equals_on_recorded_bars(real_hours):
+    bars = real_hours(0, 12_000)
+    entries = pd.Series(np.random.default_rng(7).random(len(bars)) < 0.02, index=bars.index)
+    costs = {"fee_rate": 0.001, "slippage_bps": 2.0, "initial_capital": 10_000.0, "size": 1.0}
+    table = exit_grid(bars, entries, TARGETS, STOPS, **costs).metrics
+    for row, (target, stop) in enumerate(zip(TARGETS, STOPS, strict=True)):
+        result = simulate(bars, entries, target, stop, **costs)
+        assert_equal(result, table.iloc[row].to_dict(), costs)
+        positions = grid_trades(bars, entries, EngineParameters(target, stop, **costs))
+        assert positions.tobytes() == as_positions(result.trades).tobytes()
+
+
+@given(SEEDS)
+def test_the_optimistic_book_has_the_trades_of_the_optimistic_engine(seed):
+    bars, entries = random_market(seed, 60)
+    costs = costs_of(seed)
+    result = simulate(bars, entries, 0.01, 0.01, **costs)
+    positions = grid_trades(bars, entries, EngineParameters(0.01, 0.01, **costs), target_first=True)
+    assert len(positions) == result.optimistic["trade_count"]
+    assert costs["initial_capital"] + positions["pnl"].sum() == pytest.approx(result.optimistic["final_equity"], rel=1e-9)
+
+
+def test_threads_and_the_number_of_combinations_do_not_show_in_the_results():
+    bars, entries = random_market(5, 2_000)
+    rng = np.random.default_rng(1)
+    targets, stops = rng.uniform(0.001, 0.3, 700), rng.uniform(0.001, 0.3, 700)
+    one = exit_grid(bars, entries, targets, stops, threads=1, keep_returns=True)
+    many = exit_grid(bars, entries, targets, stops, threads=5, keep_returns=True)
+    assert one.metrics.equals(many.metrics) and one.daily_returns.tobytes() == many.daily_returns.tobytes()
+    alone = exit_grid(bars, entries, targets[321:322], stops[321:322], keep_returns=True)
+    assert alone.metrics.iloc[0].equals(one.metrics.iloc[321].rename(0))
+    assert alone.daily_returns[0].tobytes() == one.daily_returns[321].tobytes()
+    assert list(one.metrics.columns) == list(POINT_METRICS)
+
+
+def test_daily_returns_are_those_of_the_equity():
+    bars, entries = random_market(8, 800)
+    grid = exit_grid(bars, entries, [0.05], [0.03], keep_returns=True)
+    days = daily_rows(simulate(bars, entries, 0.05, 0.03).equity, 10_000.0)
+    assert grid.daily_returns[0].tobytes() == days["daily_return"].to_numpy().tobytes()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_uncompiled_with_the_same_bits(seed):
+    bars, entries = random_market(seed, 400)
+    arrays, costs = bar_arrays(bars, entries), costs_of(seed)
+    charges = charges_of(EngineParameters(**costs))
+    totals, positions = np.zeros(len(TARGETS), dtype=TOTALS_DTYPE), np.zeros(0, dtype=POSITION_DTYPE)
+    run_pairs(market_of(arrays), charges, TARGETS, STOPS, False, totals, np.empty((0, 0)), positions)
+    compiled = exit_grid(bars, entries, TARGETS, STOPS, **costs).metrics
+    assert totals["cash"].tobytes() == compiled["final_equity"].to_numpy().tobytes()
+    assert totals["max_drawdown"].tobytes() == compiled["max_drawdown"].to_numpy().tobytes()
+
+
+def test_no_bars_and_no_entries_give_no_trades():
+    bars, entries = random_market(1, 50)
+    assert exit_grid(bars.iloc[:0], entries.iloc[:0], [0.1], [0.1]).metrics["trade_count"].tolist() == [0.0]
+    quiet = exit_grid(bars, entries & False, [0.1], [0.1]).metrics.iloc[0]
+    assert quiet["trade_count"] == 0 and quiet["total_return"] == 0 and math.isnan(quiet["win_rate"])
+
+
+@pytest.mark.parametrize(
+    ("targets", "stops", "message"),
+    [
+        ([0.1, -0.1], [0.1, 0.1], "take_profits is -0.1 in row 1"),
+        ([0.1, 0.1], [0.1, 1.0], "stop_losses is 1.0 in row 1"),
+        ([0.1, math.nan], [0.1, 0.1], "take_profits is nan in row 1"),
+        ([0.1], [0.1, 0.2], "take_profits has 1 values and stop_losses 2"),
+        ([], [], "at least 1"),
+        (["much"], [0.1], "not a list of numbers"),
+    ],
+)
+def test_levels_that_make_no_sense_are_named(targets, stops, message):
+    bars, entries = random_market(1, 50)
+    with pytest.raises(BadArgument, match=message):
+        exit_grid(bars, entries, targets, stops)
