@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from cryptai_pipelines.storage.database import Database
 
 _SHOWN = 20
-_TIMEFRAME = "1h"
 _FORMATS = (".csv", ".parquet")
 
 
@@ -44,11 +43,11 @@ def bars(
 ) -> None:
     """Show the bars of a series with the source and origin of each; the last 20 on a terminal, all with --to or --json."""
     from cryptai_pipelines.cli.output import counted, print_json, say
-    from cryptai_pipelines.cli.selection import chosen_moment, chosen_window
+    from cryptai_pipelines.cli.selection import chosen_moment, chosen_window, one_series
     from cryptai_pipelines.market.clock import format_moment
     from cryptai_pipelines.market.errors import BadInput
 
-    chosen = _series(series, timeframe)
+    chosen = one_series(series, timeframe)
     if to is not None and to.suffix not in _FORMATS:
         raise BadInput(f"--to {to} is not accepted; accepted: a file that ends in {' or '.join(_FORMATS)}")
     known_at = chosen_moment(as_of)
@@ -69,20 +68,6 @@ def bars(
         print_json(summary if to is not None else {**summary, "rows": _rows(found)})
     elif to is None:
         _print(found, _named(chosen, simulated))
-
-
-def _series(text: str, timeframe: str | None) -> Series:
-    from cryptai_pipelines.market.errors import BadInput
-    from cryptai_pipelines.market.series import Series, parse_series, parse_symbol
-    from cryptai_pipelines.market.timeframe import parse_timeframe
-
-    given = None if timeframe is None else parse_timeframe(timeframe)
-    if "@" not in text and "|" not in text:
-        return Series(parse_symbol(text), given or parse_timeframe(_TIMEFRAME))
-    series = parse_series(text.replace("@", "|"))
-    if given not in (None, series.timeframe):
-        raise BadInput(f"--timeframe {timeframe} is not that of {text}; accepted: {series.timeframe.code}, or none beside it")
-    return series
 
 
 def _named(series: Series, simulated: bool) -> str:

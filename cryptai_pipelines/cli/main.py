@@ -20,6 +20,7 @@ from cryptai_pipelines.cli import (
     doctor,
     gaps,
     import_bars,
+    leakcheck,
     outages,
     quality,
     reconcile,
@@ -64,6 +65,7 @@ app.command("quality")(quality.quality)
 app.command("import")(import_bars.import_bars)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
+app.command("leakcheck")(leakcheck.leakcheck)
 app.command("reconcile")(reconcile.reconcile)
 app.command("restatements")(restatements.restatements)
 app.command("replay")(replay.replay)

@@ -10,13 +10,14 @@ from typing import NamedTuple
 from cryptai_pipelines.market.clock import SystemClock, parse_time, parse_window
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.market.series import Series, parse_symbol
+from cryptai_pipelines.market.series import Series, parse_series, parse_symbol
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage.coverage import covered_series
 from cryptai_pipelines.storage.database import Database
 
 _OWN = secrets.token_hex(3)
+_TIMEFRAME = "1h"
 
 
 def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | None, settings: Settings) -> list[Series]:
@@ -27,6 +28,18 @@ def chosen_series(symbols: Sequence[str] | None, timeframes: Sequence[str] | Non
     if not chosen:
         raise BadInput("no series is chosen; name a symbol, such as BTC-USDT, or set CRYPTAI_SYMBOLS and CRYPTAI_TIMEFRAMES")
     return chosen
+
+
+def one_series(text: str, timeframe: str | None) -> Series:
+    """The series of an argument `BTC-USDT@1h`, or of a symbol with `--timeframe` (hours without one); `BadInput` when both name
+    a timeframe and not the same."""
+    given = None if timeframe is None else parse_timeframe(timeframe)
+    if "@" not in text and "|" not in text:
+        return Series(parse_symbol(text), given or parse_timeframe(_TIMEFRAME))
+    series = parse_series(text.replace("@", "|"))
+    if given not in (None, series.timeframe):
+        raise BadInput(f"--timeframe {timeframe} is not that of {text}; accepted: {series.timeframe.code}, or none beside it")
+    return series
 
 
 class Named(NamedTuple):

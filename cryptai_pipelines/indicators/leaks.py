@@ -9,6 +9,7 @@ the bars it is given cannot be seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -47,15 +48,31 @@ class Leak(NamedTuple):
         )
 
 
+@dataclass(frozen=True)
+class Examination:
+    """What was looked at and what was found. `columns`: all that were computed, in order. `cuts`: how many prefixes, and as
+    many shuffles, were replayed. `leaks`: the earliest leak of each column that has one, the earliest of all first."""
+
+    columns: tuple[str, ...]
+    cuts: int
+    leaks: tuple[Leak, ...]
+
+
 def find_leak(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: int = 0) -> Leak | None:
-    """The leak with the earliest bar that any of up to `cuts` prefixes and as many shuffles of the later bars shows; None when
-    nothing changes anywhere.
+    """The leak with the earliest bar that `examine` finds; None when nothing changes anywhere."""
+    return next(iter(examine(compute, bars, cuts=cuts, seed=seed).leaks), None)
+
+
+def examine(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: int = 0) -> Examination:
+    """Replay up to `cuts` prefixes and as many shuffles of the later bars, and compare every column with the whole.
 
     bars: at least `LEAST_BARS` rows; prefixes are at least a tenth of them, as what is computed may need some. `compute` is
     called twice with all of them, and once for each prefix and each shuffle, with a copy that it may change. NaN equals NaN.
-    `BadInput` when it gives no column, two of one name, another index, columns that are no numbers, or other values the second
-    time.
+    `BadInput` when `cuts` is below 1, and when `compute` gives no column, two of one name, another index, columns that are no
+    numbers, or other values the second time.
     """
+    if cuts < 1:
+        raise BadInput(f"{cuts} prefixes are not accepted; accepted: 1 and more")
     if len(bars) < LEAST_BARS:
         raise BadInput(f"{len(bars)} bars are not enough to look for a leak; accepted: {LEAST_BARS} and more")
     whole = _values(compute(bars.copy()), bars)
@@ -66,13 +83,16 @@ def find_leak(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: i
     scales = {name: _scale(values) for name, values in whole.items()}
     random = np.random.default_rng(seed)
     found: list[Leak] = []
-    for cut in _cuts(whole, len(bars), cuts, random):
+    chosen = _cuts(whole, len(bars), cuts, random)
+    for cut in chosen:
         for how, shown in _without_the_future(bars, cut, random):
             alone = _values(compute(shown), shown)
             if alone.keys() != whole.keys():
                 raise BadInput(f"with {cut} bars the columns are {', '.join(alone)}, with all of them {', '.join(whole)}")
             found += _differences(whole, alone, scales, bars, cut, how)
-    return min(found, key=lambda leak: (leak.ts_ms, leak.how, leak.column), default=None)
+    found.sort(key=lambda leak: (leak.ts_ms, leak.how, leak.column))
+    first = {leak.column: leak for leak in reversed(found)}
+    return Examination(tuple(whole), len(chosen), tuple(sorted(first.values(), key=found.index)))
 
 
 def _without_the_future(bars: pd.DataFrame, cut: int, random: np.random.Generator) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -85,10 +105,11 @@ def _cuts(whole: dict[str, np.ndarray], count: int, most: int, random: np.random
     """How many bars each prefix has: half of them end at random, half right behind a bar at which some column changes, each
     column having its share."""
     least = count // 10
-    chosen = [random.integers(least, count, most // 2)]
+    chosen = [random.integers(least, count, -(-most // 2))]
     share = -(-most // (2 * len(whole)))
     for values in whole.values():
-        changed = np.flatnonzero(np.diff(np.nan_to_num(values, nan=np.inf)) != 0) + 1
+        known = ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
+        changed = np.flatnonzero(known & (values[1:] != values[:-1])) + 1
         chosen.append(random.permutation(changed)[:share] + 1)
     cuts = np.unique(np.concatenate(chosen))
     return np.sort(random.permutation(cuts[(cuts >= least) & (cuts < count)])[:most]).tolist()

@@ -1,0 +1,146 @@
+"""What can be held against the leak detector by name: an indicator of the registry, a strategy, or what a user's file defines.
+How a leak is found is the business of `indicators.leaks`."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import pandas as pd
+
+from cryptai_pipelines.indicators.chunks import compute
+from cryptai_pipelines.indicators.leaks import Columns
+from cryptai_pipelines.indicators.market_structure import readings
+from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY
+from cryptai_pipelines.indicators.spec import IndicatorSpec
+from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.errors import BadInput, CryptaiError
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.strategy.parameters import StrategyParameters
+from cryptai_pipelines.strategy.signals import STRATEGIES, Strategy
+
+MARKET_STRUCTURE = "market_structure"
+
+
+class LeakTarget(NamedTuple):
+    """`compute`: from a bars frame (index `ts`; open, high, low, close, volume, is_filled) to the columns that are judged."""
+
+    name: str
+    kind: str
+    compute: Columns
+
+
+def leak_target(name: str, timeframe: Timeframe) -> LeakTarget:
+    """What `name` stands for on bars of `timeframe`: a strategy, an indicator, `market_structure`, or `FILE.py[:NAME]`, where
+    the file defines a `Strategy` or a function from a bars frame to a frame of columns (a Series is one column). With several
+    of them in one file the name says which. `BadInput` when there is none, and for a file that cannot be loaded."""
+    path, _, member = name.partition(":")
+    if path.endswith(".py"):
+        return _as_target(*_defined(_loaded(Path(path)), member), timeframe)
+    if name in STRATEGIES:
+        return _as_target(name, STRATEGIES[name], timeframe)
+    if name == MARKET_STRUCTURE:
+        return LeakTarget(name, "indicator", lambda bars: readings(bars, timeframe))
+    if name in REGISTRY:
+        return LeakTarget(name, "indicator", _of_indicator(REGISTRY[name], timeframe))
+    raise BadInput(_not_known(name))
+
+
+def _not_known(name: str) -> str:
+    strategies = ", ".join(sorted(STRATEGIES))
+    near = get_close_matches(name, [*STRATEGIES, *REGISTRY, MARKET_STRUCTURE])
+    nearest = f" (near: {', '.join(near)})" if near else ""
+    accepted = f"{strategies}, an indicator such as rsi_14, FILE.py[:NAME]"
+    return f"{name!r} is no strategy and no indicator{nearest}; accepted: {accepted}"
+
+
+def _as_target(name: str, thing: object, timeframe: Timeframe) -> LeakTarget:
+    if isinstance(thing, Strategy):
+        return LeakTarget(thing.name, "strategy", _explained(thing.name, _of_strategy(thing, timeframe)))
+    return LeakTarget(name, "function", _explained(name, _of_function(thing)))
+
+
+def _explained(name: str, made: Columns) -> Columns:
+    """`made`, and what a user's code raises told in one line."""
+
+    def columns(bars: pd.DataFrame) -> pd.DataFrame:
+        try:
+            return made(bars)
+        except CryptaiError:
+            raise
+        except Exception as error:
+            told = " ".join(str(error).split())
+            raise CryptaiError(f"{name} raises {type(error).__name__} on {len(bars)} bars: {told}") from error
+
+    return columns
+
+
+def _of_indicator(spec: IndicatorSpec, timeframe: Timeframe) -> Columns:
+    return lambda bars: compute(bars, [spec], timeframe, int(index_ms(bars.index)[0]))
+
+
+def _of_strategy(strategy: Strategy, timeframe: Timeframe) -> Columns:
+    """Every column of its rows, with the default parameters."""
+
+    def columns(bars: pd.DataFrame) -> pd.DataFrame:
+        start = int(index_ms(bars.index)[0])
+        known = compute(bars, DEFAULT_SET, timeframe, start)
+        return strategy.signals(bars, known, timeframe, StrategyParameters(), start)
+
+    return columns
+
+
+def _of_function(function: Callable[[pd.DataFrame], object]) -> Columns:
+    def columns(bars: pd.DataFrame) -> pd.DataFrame:
+        made = function(bars)
+        return made.to_frame(str(made.name or "value")) if isinstance(made, pd.Series) else made
+
+    return columns
+
+
+def _loaded(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise BadInput(f"there is no file {path}; accepted: a Python file with a strategy or a function of bars")
+    spec = importlib.util.spec_from_file_location(f"cryptai_user_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses of the file look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told in one line
+        raise BadInput(f"{path} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    return module
+
+
+def _defined(module: ModuleType, member: str) -> tuple[str, object]:
+    """The strategy or function of `module` called `member`, or the only one there is; strategies come first."""
+    own = {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and (isinstance(thing, Strategy) or _is_of_bars(thing, module))
+    }
+    if member:
+        if member not in own:
+            raise BadInput(f"{module.__file__} defines no strategy or function {member!r}; defined: {_listed(own)}")
+        return member, own[member]
+    chosen = {name: thing for name, thing in own.items() if isinstance(thing, Strategy)} or own
+    if len(chosen) != 1:
+        raise BadInput(f"{module.__file__} defines {_listed(chosen)}; name the one that is meant, as in {module.__file__}:NAME")
+    return next(iter(chosen.items()))
+
+
+def _is_of_bars(thing: object, module: ModuleType) -> bool:
+    """A function that was written in this file and can be called with bars alone."""
+    if not inspect.isfunction(thing) or thing.__module__ != module.__name__:
+        return False
+    needed = [one for one in inspect.signature(thing).parameters.values() if one.default is one.empty]
+    return len(needed) == 1
+
+
+def _listed(things: dict[str, object]) -> str:
+    return ", ".join(things) or "nothing of the kind"
