@@ -2,96 +2,172 @@
 
 from __future__ import annotations
 
-from cryptai_pipelines.indicators.spec import CLOSE, HIGH_LOW, HIGH_LOW_CLOSE, OHLC, OPEN_CLOSE, IndicatorSpec, talib_indicator
-from cryptai_pipelines.indicators.warmup import ema_bars, macd_bars, ratio_bars, rma_bars, rsi_bars, window_bars
+from cryptai_pipelines.indicators.families import Family, period, talib_family
+from cryptai_pipelines.indicators.spec import CLOSE, HIGH_LOW, HIGH_LOW_CLOSE, OHLC, OPEN_CLOSE
+from cryptai_pipelines.indicators.warmup import LULL_BARS, ema_bars, macd_bars, rma_bars, wilder_bars, window_bars
 
-MOMENTUM: tuple[IndicatorSpec, ...] = (
-    talib_indicator("rsi_14", "RSI", CLOSE, rsi_bars(14), timeperiod=14),
-    talib_indicator(
-        "macd",
-        "MACD",
-        CLOSE,
-        macd_bars(26, 9),
-        ("macd", "macd_signal", "macd_histogram"),
-        fastperiod=12,
-        slowperiod=26,
-        signalperiod=9,
-    ),
-    talib_indicator(
+
+def windows_bars(*lengths: int) -> int:
+    """One window of the values of another."""
+    return sum(window_bars(length) for length in lengths)
+
+
+def slower_ema_bars(_fast: int, slow: int) -> int:
+    """Of two exponential means the slower one settles last."""
+    return ema_bars(slow)
+
+
+_FAST_K, _SLOW_K, _FAST_D, _SLOW_D = (
+    period(14, "fastk_period"),
+    period(3, "slowk_period"),
+    period(3, "fastd_period"),
+    period(3, "slowd_period"),
+)
+_FAST, _SLOW, _SIGNAL = period(12, "fastperiod"), period(26, "slowperiod"), period(9, "signalperiod")
+_EXPONENTIAL = {"matype": 1}
+
+STOCHASTICS: tuple[Family, ...] = (
+    talib_family(
         "stochastic",
         "STOCH",
         HIGH_LOW_CLOSE,
-        window_bars(14) + window_bars(3) + window_bars(3),
-        ("stoch_k", "stoch_d"),
-        fastk_period=14,
-        slowk_period=3,
-        slowk_matype=0,
-        slowd_period=3,
-        slowd_matype=0,
+        windows_bars,
+        _FAST_K,
+        _SLOW_K,
+        _SLOW_D,
+        outputs=("stoch_k", "stoch_d"),
+        stem="stoch",
+        fixed={"slowk_matype": 0, "slowd_matype": 0},
     ),
-    talib_indicator(
+    talib_family(
         "stochastic_fast",
         "STOCHF",
         HIGH_LOW_CLOSE,
-        window_bars(14) + window_bars(3),
-        ("stoch_fast_k", "stoch_fast_d"),
-        fastk_period=14,
-        fastd_period=3,
-        fastd_matype=0,
+        windows_bars,
+        _FAST_K,
+        _FAST_D,
+        outputs=("stoch_fast_k", "stoch_fast_d"),
+        stem="stoch_fast",
+        fixed={"fastd_matype": 0},
     ),
-    talib_indicator(
+    talib_family(
         "stochastic_rsi",
         "STOCHRSI",
         CLOSE,
-        rsi_bars(14) + window_bars(14) + window_bars(3),
-        ("stoch_rsi_k", "stoch_rsi_d"),
-        timeperiod=14,
-        fastk_period=14,
-        fastd_period=3,
-        fastd_matype=0,
+        lambda length, *lengths: wilder_bars(length) + windows_bars(*lengths),
+        period(14),
+        _FAST_K,
+        _FAST_D,
+        lull=LULL_BARS,
+        outputs=("stoch_rsi_k", "stoch_rsi_d"),
+        stem="stoch_rsi",
+        fixed={"fastd_matype": 0},
     ),
-    talib_indicator(
+    talib_family(
         "kdj",
         "KDJ",
         HIGH_LOW_CLOSE,
-        window_bars(9) + 2 * rma_bars(3),
-        ("kdj_k", "kdj_d", "kdj_j"),
-        fastk_period=9,
-        slowk_period=3,
-        slowk_matype=13,
-        slowd_period=3,
-        slowd_matype=13,
+        lambda length, k, d: window_bars(length) + rma_bars(k) + rma_bars(d),
+        period(9, "fastk_period"),
+        _SLOW_K,
+        _SLOW_D,
+        outputs=("kdj_k", "kdj_d", "kdj_j"),
+        fixed={"slowk_matype": 13, "slowd_matype": 13},
     ),
-    talib_indicator("cci_20", "CCI", HIGH_LOW_CLOSE, window_bars(20), timeperiod=20),
-    talib_indicator("williams_r_14", "WILLR", HIGH_LOW_CLOSE, window_bars(14), timeperiod=14),
-    talib_indicator("momentum_10", "MOM", CLOSE, 10, timeperiod=10),
-    talib_indicator("rate_of_change_10", "ROC", CLOSE, 10, timeperiod=10),
-    talib_indicator("cmo_14", "CMO", CLOSE, rsi_bars(14), timeperiod=14),
-    talib_indicator("apo", "APO", CLOSE, ema_bars(26), fastperiod=12, slowperiod=26, matype=1),
-    talib_indicator("ppo", "PPO", CLOSE, ema_bars(26), fastperiod=12, slowperiod=26, matype=1),
-    talib_indicator("trix_15", "TRIX", CLOSE, 3 * ema_bars(15) + 1, timeperiod=15),
-    talib_indicator("tsi", "TSI", CLOSE, ratio_bars(1 + ema_bars(25) + ema_bars(13)), firstperiod=25, secondperiod=13),
-    talib_indicator(
+)
+
+OF_MEANS: tuple[Family, ...] = (
+    talib_family(
+        "macd",
+        "MACD",
+        CLOSE,
+        lambda _fast, slow, signal: macd_bars(slow, signal),
+        _FAST,
+        _SLOW,
+        _SIGNAL,
+        outputs=("macd", "macd_signal", "macd_histogram"),
+        ascending=2,
+    ),
+    talib_family("apo", "APO", CLOSE, slower_ema_bars, _FAST, _SLOW, fixed=_EXPONENTIAL, ascending=2),
+    talib_family("ppo", "PPO", CLOSE, slower_ema_bars, _FAST, _SLOW, fixed=_EXPONENTIAL, ascending=2),
+    talib_family("trix", "TRIX", CLOSE, lambda length: 3 * ema_bars(length) + 1, period(15)),
+    talib_family(
+        "tsi",
+        "TSI",
+        CLOSE,
+        lambda first, second: 1 + ema_bars(first) + ema_bars(second),
+        period(25, "firstperiod"),
+        period(13, "secondperiod"),
+        lull=LULL_BARS,
+    ),
+    talib_family(
         "smi",
         "SMI",
         HIGH_LOW_CLOSE,
-        ratio_bars(window_bars(13) + ema_bars(25) + ema_bars(2)) + ema_bars(9),
-        ("smi", "smi_signal"),
-        timeperiod=13,
-        fastperiod=2,
-        slowperiod=25,
-        signalperiod=9,
+        lambda length, fast, slow, signal: window_bars(length) + ema_bars(fast) + ema_bars(slow) + ema_bars(signal),
+        period(13),
+        period(2, "fastperiod"),
+        period(25, "slowperiod"),
+        _SIGNAL,
+        lull=LULL_BARS,
+        outputs=("smi", "smi_signal"),
     ),
-    talib_indicator("ultimate_oscillator", "ULTOSC", HIGH_LOW_CLOSE, 28, timeperiod1=7, timeperiod2=14, timeperiod3=28),
-    talib_indicator("awesome_oscillator", "AO", HIGH_LOW, window_bars(34), fastperiod=5, slowperiod=34),
-    talib_indicator(
-        "accelerator", "AC", HIGH_LOW, window_bars(34) + window_bars(5), fastperiod=5, slowperiod=34, signalperiod=5
+    talib_family(
+        "awesome_oscillator",
+        "AO",
+        HIGH_LOW,
+        lambda _fast, slow: window_bars(slow),
+        period(5, "fastperiod"),
+        period(34, "slowperiod"),
+        ascending=2,
     ),
-    talib_indicator("balance_of_power", "BOP", OHLC, 0),
-    talib_indicator("coppock", "COPPOCK", CLOSE, 14 + window_bars(10), wmaperiod=10, roc1period=11, roc2period=14),
-    talib_indicator("detrended_price_20", "DPO", CLOSE, window_bars(20), timeperiod=20),
-    talib_indicator("forecast_oscillator_5", "FOSC", CLOSE, 5, timeperiod=5),
-    talib_indicator("intraday_momentum_14", "IMI", OPEN_CLOSE, window_bars(14), timeperiod=14),
-    talib_indicator("qstick_10", "QSTICK", OPEN_CLOSE, window_bars(10), timeperiod=10),
-    talib_indicator("elder_ray", "ERI", HIGH_LOW_CLOSE, ema_bars(13), ("elder_bull_power", "elder_bear_power"), timeperiod=13),
+    talib_family(
+        "accelerator",
+        "AC",
+        HIGH_LOW,
+        lambda _fast, slow, signal: windows_bars(slow, signal),
+        period(5, "fastperiod"),
+        period(34, "slowperiod"),
+        period(5, "signalperiod"),
+        ascending=2,
+    ),
+    talib_family(
+        "elder_ray", "ERI", HIGH_LOW_CLOSE, ema_bars, period(13), outputs=("elder_bull_power", "elder_bear_power"), stem="elder"
+    ),
 )
+
+OF_CHANGES: tuple[Family, ...] = (
+    talib_family("rsi", "RSI", CLOSE, wilder_bars, period(14), lull=LULL_BARS),
+    talib_family("cmo", "CMO", CLOSE, wilder_bars, period(14), lull=LULL_BARS),
+    talib_family("cci", "CCI", HIGH_LOW_CLOSE, window_bars, period(20)),
+    talib_family("williams_r", "WILLR", HIGH_LOW_CLOSE, window_bars, period(14), also=("willr",)),
+    talib_family("momentum", "MOM", CLOSE, int, period(10, low=1), also=("mom",)),
+    talib_family("rate_of_change", "ROC", CLOSE, int, period(10, low=1), also=("roc",)),
+    talib_family(
+        "ultimate_oscillator",
+        "ULTOSC",
+        HIGH_LOW_CLOSE,
+        lambda *lengths: max(lengths),
+        period(7, "timeperiod1"),
+        period(14, "timeperiod2"),
+        period(28, "timeperiod3"),
+        ascending=3,
+    ),
+    talib_family("balance_of_power", "BOP", OHLC, lambda: 0),
+    talib_family(
+        "coppock",
+        "COPPOCK",
+        CLOSE,
+        lambda mean, first, second: max(first, second) + window_bars(mean),
+        period(10, "wmaperiod"),
+        period(11, "roc1period"),
+        period(14, "roc2period"),
+    ),
+    # Half a window ago is longer ago than the window is, where it is of two bars.
+    talib_family("detrended_price", "DPO", CLOSE, lambda length: max(window_bars(length), length // 2 + 1), period(20)),
+    talib_family("forecast_oscillator", "FOSC", CLOSE, int, period(5)),
+    talib_family("intraday_momentum", "IMI", OPEN_CLOSE, window_bars, period(14)),
+    talib_family("qstick", "QSTICK", OPEN_CLOSE, window_bars, period(10)),
+)
+
+MOMENTUM: tuple[Family, ...] = (*OF_CHANGES, *OF_MEANS, *STOCHASTICS)

@@ -28,8 +28,9 @@ class IndicatorSpec:
     length per name in `outputs`: causal, the same bits for the same input, and NaN only before it has enough bars, or where it
     weighs by volume and nothing was traded.
 
-    `warmup` is the number of existing bars before a bar after which older ones no longer matter (`warmup` module). `fill` is a
-    faster way to the same bits, where there is one (`filling` module).
+    `warmup` is the number of existing bars before a bar after which older ones no longer matter (`warmup` module), of which
+    `lull` are a margin for prices that stand still. `fill` is a faster way to the same bits, where there is one (`filling`
+    module).
     """
 
     name: str
@@ -39,6 +40,7 @@ class IndicatorSpec:
     warmup: int
     compute: Compute
     fill: Fill | None = None
+    lull: int = 0
 
 
 def talib_indicator(
@@ -47,9 +49,11 @@ def talib_indicator(
     inputs: tuple[str, ...],
     warmup: int,
     outputs: tuple[str, ...] | None = None,
+    lull: int = 0,
     **parameters: float,
 ) -> IndicatorSpec:
-    """The entry of TA-Lib's `function`, given `inputs` in order and its own parameter names; one output is named `name`."""
+    """The entry of TA-Lib's `function`, given `inputs` in order and its own parameter names; one output is named `name`. `lull`
+    bars are added to `warmup`."""
 
     def compute(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         import talib
@@ -62,4 +66,4 @@ def talib_indicator(
         in_place = talib_fill(function, tuple(parameters.items())) or fill_by(compute)
         in_place(columns, targets, pieces)
 
-    return IndicatorSpec(name, inputs, outputs or (name,), MappingProxyType(parameters), warmup, compute, fill)
+    return IndicatorSpec(name, inputs, outputs or (name,), MappingProxyType(parameters), warmup + lull, compute, fill, lull)

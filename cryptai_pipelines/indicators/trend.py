@@ -2,114 +2,146 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
-from cryptai_pipelines.indicators.spec import (
-    CLOSE,
-    HIGH_LOW,
-    HIGH_LOW_CLOSE,
-    OHLC,
-    IndicatorSpec,
-    talib_indicator,
-)
+from cryptai_pipelines.indicators.families import Family, Parameter, period, talib_family
+from cryptai_pipelines.indicators.spec import CLOSE, HIGH_LOW, HIGH_LOW_CLOSE, OHLC, IndicatorSpec, talib_indicator
 from cryptai_pipelines.indicators.warmup import (
+    LULL_BARS,
     adx_bars,
     ema_bars,
     kama_bars,
-    ratio_bars,
     rma_bars,
     settling_bars,
     wilder_bars,
     window_bars,
 )
 
-_BANDS = ("upper", "middle", "lower")
 # Both runs are the same from where each has turned, which a stop that comes nearer with every bar soon makes them do.
 _TURNED_BY = 2_000
+_WIDTH = Parameter("nbdev", 2.0, 0.1, 20.0)
 
 
-def sma(period: int) -> IndicatorSpec:
-    """Mean of the last `period` closes."""
-    return talib_indicator(f"sma_{period}", "SMA", CLOSE, window_bars(period), timeperiod=period)
+def _one_period(
+    name: str, function: str, default: int, warmup: Callable[[int], int] = window_bars, inputs: tuple[str, ...] = CLOSE
+) -> Family:
+    return talib_family(name, function, inputs, warmup, period(default))
 
 
-def ema(period: int) -> IndicatorSpec:
-    """Exponential mean of the closes, alpha = 2 / (period + 1)."""
-    return talib_indicator(f"ema_{period}", "EMA", CLOSE, ema_bars(period), timeperiod=period)
+def _bands(name: str, function: str, inputs: tuple[str, ...], warmup: Callable[..., int], *parameters: Parameter) -> Family:
+    outputs = tuple(f"{name}_{band}" for band in ("upper", "middle", "lower"))
+    return talib_family(name, function, inputs, warmup, *parameters, outputs=outputs)
 
 
-def _of_window(name: str, function: str, period: int, inputs: tuple[str, ...] = CLOSE) -> IndicatorSpec:
-    return talib_indicator(f"{name}_{period}", function, inputs, window_bars(period), timeperiod=period)
+def hull_bars(length: int) -> int:
+    """A mean over `length` bars of means over as many, smoothed over the root of `length`."""
+    return window_bars(length) + window_bars(math.isqrt(length))
 
 
-def _bands(name: str, function: str, inputs: tuple[str, ...], warmup: int, **parameters: float) -> IndicatorSpec:
-    return talib_indicator(name, function, inputs, warmup, tuple(f"{name}_{band}" for band in _BANDS), **parameters)
+def zero_lag_bars(length: int) -> int:
+    """The input of the mean is a close and one (`length` - 1) // 2 bars before it."""
+    return ema_bars(length) + (length - 1) // 2
 
 
-def ichimoku(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Conversion (9), base (26) and both leading spans (26, 52) as they are computed at each bar, shifted nowhere. A chart
-    draws the spans 26 bars further on; the lagging span, a close drawn 26 bars back, would show the future and is not here."""
+def keltner_bars(length: int, range_length: int, _width: float) -> int:
+    """The middle is an exponential mean of `length` bars, the distance of the bands Wilder's over `range_length`."""
+    return max(ema_bars(length), wilder_bars(range_length))
+
+
+def _bollinger(name: str, outputs: tuple[str, ...], length: int, width: float) -> IndicatorSpec:
+    """Plain means of `length` closes, and `width` of their standard deviations above and below."""
+    parameters = {"timeperiod": length, "nbdevup": width, "nbdevdn": width, "matype": 0}
+    return talib_indicator(name, "BBANDS", CLOSE, window_bars(length), outputs, **parameters)
+
+
+def ichimoku(columns: Mapping[str, np.ndarray], conversion: int, base: int, leading: int) -> tuple[np.ndarray, ...]:
+    """Conversion, base and both leading spans as they are computed at each bar, shifted nowhere: middles of the last
+    `conversion`, `base` and `leading` bars, and the mean of the first two. A chart draws the spans `base` bars further on; the
+    lagging span, a close drawn as far back, would show the future and is not here."""
     import talib
 
-    conversion, base, leading_b = (talib.MIDPRICE(columns["high"], columns["low"], period) for period in (9, 26, 52))
-    return conversion, base, (conversion + base) / 2, leading_b
+    high, low = columns["high"], columns["low"]
+    fast, slow, leading_b = (talib.MIDPRICE(high, low, length) for length in (conversion, base, leading))
+    return fast, slow, (fast + slow) / 2, leading_b
 
 
-TREND: tuple[IndicatorSpec, ...] = (
-    *(sma(period) for period in (20, 50, 200)),
-    *(ema(period) for period in (12, 26, 50, 200)),
-    _of_window("wma", "WMA", 20),
-    _of_window("trima", "TRIMA", 20),
-    talib_indicator("dema_20", "DEMA", CLOSE, 2 * ema_bars(20), timeperiod=20),
-    talib_indicator("tema_20", "TEMA", CLOSE, 3 * ema_bars(20), timeperiod=20),
-    talib_indicator("t3_5", "T3", CLOSE, 6 * ema_bars(5), timeperiod=5, vfactor=0.7),
-    talib_indicator("kama_10", "KAMA", CLOSE, kama_bars(10), timeperiod=10),
-    talib_indicator("rma_14", "RMA", CLOSE, rma_bars(14), timeperiod=14),
-    # A mean over 20 bars of means over 20, smoothed over the root of 20: 4.
-    talib_indicator("hma_20", "HMA", CLOSE, window_bars(20) + window_bars(4), timeperiod=20),
-    # The input of the mean is a close and one (20 - 1) // 2 bars before it.
-    talib_indicator("zlema_20", "ZLEMA", CLOSE, ema_bars(20) + 9, timeperiod=20),
-    _of_window("midpoint", "MIDPOINT", 14),
-    _of_window("midprice", "MIDPRICE", 14, HIGH_LOW),
-    _of_window("linear_regression", "LINEARREG", 14),
-    _of_window("linear_regression_slope", "LINEARREG_SLOPE", 14),
-    _of_window("time_series_forecast", "TSF", 14),
-    talib_indicator(
-        "bollinger",
-        "BBANDS",
-        CLOSE,
-        window_bars(20),
-        ("bb_upper", "bb_middle", "bb_lower"),
-        timeperiod=20,
-        nbdevup=2.0,
-        nbdevdn=2.0,
-        matype=0,
-    ),
-    _bands("donchian", "DONCHIAN", HIGH_LOW, window_bars(20), timeperiod=20),
-    _bands("keltner", "KC", HIGH_LOW_CLOSE, max(ema_bars(20), wilder_bars(10)), timeperiod=20, atrperiod=10, nbdev=2.0),
-    _bands("acceleration", "ACCBANDS", HIGH_LOW_CLOSE, window_bars(20), timeperiod=20),
-    talib_indicator("parabolic_sar", "SAR", HIGH_LOW, _TURNED_BY, acceleration=0.02, maximum=0.2),
-    IndicatorSpec(
-        "ichimoku",
+def _ichimoku(name: str, outputs: tuple[str, ...], *lengths: int) -> IndicatorSpec:
+    parameters = dict(zip(("conversion", "base", "leading"), lengths, strict=True))
+    return IndicatorSpec(name, HIGH_LOW, outputs, parameters, window_bars(max(lengths)), partial(ichimoku, **parameters))
+
+
+AVERAGES: tuple[Family, ...] = (
+    talib_family("sma", "SMA", CLOSE, window_bars, period(20), listed=((20,), (50,), (200,))),
+    talib_family("ema", "EMA", CLOSE, ema_bars, period(20), listed=((12,), (26,), (50,), (200,))),
+    _one_period("wma", "WMA", 20),
+    _one_period("trima", "TRIMA", 20),
+    _one_period("dema", "DEMA", 20, lambda length: 2 * ema_bars(length)),
+    _one_period("tema", "TEMA", 20, lambda length: 3 * ema_bars(length)),
+    talib_family("t3", "T3", CLOSE, lambda length: 6 * ema_bars(length), period(5), fixed={"vfactor": 0.7}),
+    _one_period("kama", "KAMA", 10, kama_bars),
+    _one_period("rma", "RMA", 14, rma_bars),
+    _one_period("hma", "HMA", 20, hull_bars),
+    _one_period("zlema", "ZLEMA", 20, zero_lag_bars),
+    _one_period("midpoint", "MIDPOINT", 14),
+    _one_period("midprice", "MIDPRICE", 14, inputs=HIGH_LOW),
+    _one_period("linear_regression", "LINEARREG", 14),
+    _one_period("linear_regression_slope", "LINEARREG_SLOPE", 14),
+    _one_period("time_series_forecast", "TSF", 14),
+)
+
+CHANNELS: tuple[Family, ...] = (
+    Family("bollinger", (period(20), _WIDTH), _bollinger, ("bb_upper", "bb_middle", "bb_lower"), "bb"),
+    _bands("donchian", "DONCHIAN", HIGH_LOW, window_bars, period(20)),
+    _bands("keltner", "KC", HIGH_LOW_CLOSE, keltner_bars, period(20), period(10, "atrperiod"), _WIDTH),
+    _bands("acceleration", "ACCBANDS", HIGH_LOW_CLOSE, window_bars, period(20)),
+    talib_family(
+        "parabolic_sar",
+        "SAR",
         HIGH_LOW,
+        lambda _step, _most: _TURNED_BY,
+        Parameter("acceleration", 0.02, 0.01, 0.5),
+        Parameter("maximum", 0.2, 0.02, 1.0),
+        ascending=2,
+    ),
+    Family(
+        "ichimoku",
+        (period(9, "conversion"), period(26, "base"), period(52, "leading")),
+        _ichimoku,
         ("ichimoku_conversion", "ichimoku_base", "ichimoku_leading_a", "ichimoku_leading_b"),
-        {"conversion": 9, "base": 26, "leading": 52},
-        window_bars(52),
-        ichimoku,
+        "ichimoku",
     ),
     # Its open is the mean of the open and the close before it.
-    talib_indicator("heikin_ashi", "HA", OHLC, settling_bars(0.5), ("ha_open", "ha_high", "ha_low", "ha_close")),
-    talib_indicator("adx_14", "ADX", HIGH_LOW_CLOSE, adx_bars(14), timeperiod=14),
-    talib_indicator("adxr_14", "ADXR", HIGH_LOW_CLOSE, adx_bars(14) + window_bars(14), timeperiod=14),
-    talib_indicator("dx_14", "DX", HIGH_LOW_CLOSE, ratio_bars(wilder_bars(14)), timeperiod=14),
-    talib_indicator("plus_di_14", "PLUS_DI", HIGH_LOW_CLOSE, ratio_bars(wilder_bars(14)), timeperiod=14),
-    talib_indicator("minus_di_14", "MINUS_DI", HIGH_LOW_CLOSE, ratio_bars(wilder_bars(14)), timeperiod=14),
-    talib_indicator("aroon", "AROON", HIGH_LOW, 14, ("aroon_down", "aroon_up"), timeperiod=14),
-    talib_indicator("aroon_oscillator_14", "AROONOSC", HIGH_LOW, 14, timeperiod=14),
-    talib_indicator("vortex", "VORTEX", HIGH_LOW_CLOSE, 14, ("vortex_plus", "vortex_minus"), timeperiod=14),
-    talib_indicator("vertical_horizontal_filter_28", "VHF", CLOSE, 28, timeperiod=28),
-    talib_indicator("efficiency_ratio_10", "ER", CLOSE, 10, timeperiod=10),
+    talib_family(
+        "heikin_ashi",
+        "HA",
+        OHLC,
+        lambda: settling_bars(0.5),
+        outputs=("ha_open", "ha_high", "ha_low", "ha_close"),
+        stem="ha",
+    ),
 )
-"""In the order in which they are listed; the first seven, Bollinger's bands and ADX belong to the default set."""
+
+
+def _of_direction(name: str, function: str, warmup: Callable[[int], int]) -> Family:
+    return talib_family(name, function, HIGH_LOW_CLOSE, warmup, period(14), lull=LULL_BARS)
+
+
+DIRECTION: tuple[Family, ...] = (
+    _of_direction("adx", "ADX", adx_bars),
+    _of_direction("adxr", "ADXR", lambda length: adx_bars(length) + window_bars(length)),
+    _of_direction("dx", "DX", wilder_bars),
+    _of_direction("plus_di", "PLUS_DI", wilder_bars),
+    _of_direction("minus_di", "MINUS_DI", wilder_bars),
+    talib_family("aroon", "AROON", HIGH_LOW, int, period(14), outputs=("aroon_down", "aroon_up")),
+    talib_family("aroon_oscillator", "AROONOSC", HIGH_LOW, int, period(14)),
+    talib_family("vortex", "VORTEX", HIGH_LOW_CLOSE, int, period(14), outputs=("vortex_plus", "vortex_minus")),
+    talib_family("vertical_horizontal_filter", "VHF", CLOSE, int, period(28)),
+    talib_family("efficiency_ratio", "ER", CLOSE, int, period(10)),
+)
+
+TREND: tuple[Family, ...] = (*AVERAGES, *CHANNELS, *DIRECTION)
+"""In the order in which they are listed; the first of the registry."""

@@ -15,7 +15,12 @@ SWING = 1e3
 """Margin: what is forgotten (a price, a range, a mean move) may have been this many times the present value."""
 
 LULL_BARS = 1_440
-"""Bars without a price change that a ratio of averages must survive: a day of minutes."""
+"""Bars without a price change that a ratio of averages must survive, on top of what its averages need: a day of minutes.
+
+In RSI and its like both averages shrink alike without a change, and their ratio keeps what it was, however long ago: a run of
+equal closes forgets nothing. After a longer run the movement before it is out of reach, and the value is that of a series that
+never moved.
+"""
 
 
 def window_bars(period: int) -> int:
@@ -42,16 +47,6 @@ def wilder_bars(period: int) -> int:
     return period + settling_bars(1 - 1 / period)
 
 
-def rsi_bars(period: int) -> int:
-    """Wilder's means of gains and of losses, as a ratio.
-
-    Without a price change both means shrink alike and their ratio keeps what it was, however long ago: a run of equal closes
-    forgets nothing. The warm-up therefore spans `LULL_BARS` of them on top. After a longer run the movement before it is out
-    of reach, and the value is that of a series that never moved.
-    """
-    return wilder_bars(period) + LULL_BARS
-
-
 def macd_bars(slow_period: int, signal_period: int) -> int:
     """An exponential mean (the signal) of a difference of two, of which the slower settles last.
 
@@ -71,12 +66,6 @@ def kama_bars(period: int, slow_period: int = 30) -> int:
     return period + settling_bars(1 - (2 / (slow_period + 1)) ** 2)
 
 
-def ratio_bars(means: int) -> int:
-    """A ratio of recursive means that need `means` bars: without movement both shrink alike, and the ratio forgets nothing (see
-    `rsi_bars`)."""
-    return means + LULL_BARS
-
-
 def adx_bars(period: int) -> int:
     """Wilder's mean of a ratio of Wilder's means: the first settles, then the second forgets what it saw before."""
-    return ratio_bars(2 * wilder_bars(period))
+    return 2 * wilder_bars(period)

@@ -16,7 +16,7 @@ from cryptai_pipelines.indicators import chunks
 from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
 from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY
 from cryptai_pipelines.indicators.spec import IndicatorSpec
-from cryptai_pipelines.indicators.warmup import rsi_bars
+from cryptai_pipelines.indicators.warmup import LULL_BARS, wilder_bars
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines_tests.indicators.samples import bits, random_bars, recorded_bars
@@ -202,5 +202,5 @@ def test_a_missing_column_and_a_foreign_index_are_refused() -> None:
 
 def test_the_longest_warm_up_is_what_a_shell_reads() -> None:
     assert warmup_bars(DEFAULT_SET) == REGISTRY["ema_200"].warmup
-    assert warmup_bars((REGISTRY["rsi_14"], REGISTRY["sma_20"])) == rsi_bars(14)
+    assert warmup_bars((REGISTRY["rsi_14"], REGISTRY["sma_20"])) == wilder_bars(14) + LULL_BARS
     assert warmup_bars(()) == 0

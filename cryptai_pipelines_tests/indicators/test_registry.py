@@ -10,13 +10,14 @@ import talib
 
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, compute
 from cryptai_pipelines.indicators.filling import talib_fill
-from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY, index_by_name
+from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY, find_indicator, index_by_name
 from cryptai_pipelines.indicators.spec import CLOSE, HIGH_LOW_CLOSE, IndicatorSpec, talib_indicator
-from cryptai_pipelines.indicators.trend import sma
 from cryptai_pipelines.indicators.warmup import window_bars
 from cryptai_pipelines.market.bars import BAR_COLUMNS
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines_tests.indicators.samples import random_bars
+
+SMA_20 = find_indicator("sma_20")
 
 
 def test_the_default_set() -> None:
@@ -59,10 +60,10 @@ def test_window_warm_ups_are_exact() -> None:
 
 def test_two_entries_may_not_share_a_name_or_a_column() -> None:
     with pytest.raises(ValueError, match="'sma_20' is registered twice"):
-        index_by_name((sma(20), sma(20)))
+        index_by_name((SMA_20, SMA_20))
     thief = talib_indicator("mean", "SMA", CLOSE, window_bars(20), ("sma_20",), timeperiod=20)
     with pytest.raises(ValueError, match="'mean' writes the column 'sma_20', which 'sma_20' writes"):
-        index_by_name((sma(20), thief))
+        index_by_name((SMA_20, thief))
 
 
 def test_adding_an_indicator_of_talib_is_one_entry() -> None:
@@ -81,7 +82,7 @@ def test_adding_an_indicator_of_ones_own_is_one_function_and_one_entry() -> None
 
     added = IndicatorSpec("momentum_10", CLOSE, ("momentum_10",), {"period": 10}, warmup=10, compute=momentum)
     bars = random_bars(1, 3 * CHUNK_BARS, Timeframe.H1, missing=0.1)
-    ours = compute(bars, (added, sma(20)), Timeframe.H1, 0)
+    ours = compute(bars, (added, SMA_20), Timeframe.H1, 0)
     assert np.array_equal(ours["momentum_10"], bars["close"].pct_change(10).to_numpy(), equal_nan=True)
 
 
