@@ -9,6 +9,7 @@ source has given are passed over; their readings repeat how things stood.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,8 @@ LENGTH = 5
 
 _LONGEST = 1_000
 _FEWEST = 2
+_HEADER = struct.Struct("<qqq")
+_NO_BAR = -(2**63)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,24 @@ class StructureState:
     low: np.ndarray
     last_ts: int | None = None
 
+    def to_bytes(self) -> bytes:
+        """The state as bytes; equal states give equal bytes."""
+        last_ts = _NO_BAR if self.last_ts is None else self.last_ts
+        looked_back_to = b"".join(values.tobytes() for values in (self.ts, self.high, self.low))
+        return _HEADER.pack(self.length, len(self.ts), last_ts) + self.record + looked_back_to
+
+    @staticmethod
+    def from_bytes(data: bytes) -> StructureState:
+        """The state that `to_bytes` wrote; `BadInput` for bytes of another size. Who keeps them says what version they are."""
+        if len(data) < _HEADER.size + STATE_DTYPE.itemsize:
+            raise BadInput(f"structure state of {len(data)} bytes was not written by these rules")
+        length, known, last_ts = _HEADER.unpack_from(data)
+        if len(data) != _HEADER.size + STATE_DTYPE.itemsize + 3 * 8 * known:
+            raise BadInput(f"structure state of {len(data)} bytes does not hold the {known} bars that it names")
+        bars = _HEADER.size + STATE_DTYPE.itemsize
+        ts, high, low = (np.frombuffer(data, kind, known, bars + 8 * known * at) for at, kind in enumerate(("i8", "f8", "f8")))
+        return StructureState(length, data[_HEADER.size : bars], ts, high, low, None if last_ts == _NO_BAR else last_ts)
+
 
 def begin(length: int = LENGTH) -> StructureState:
     """The state before any bar. `length`: bars after a pivot that confirm it, 1 to 1,000; `BadInput` otherwise."""
@@ -48,7 +69,8 @@ def begin(length: int = LENGTH) -> StructureState:
     record = np.zeros(1, STATE_DTYPE)
     for name in ("high", "low", "above_top", "above_bottom", "below_top", "below_bottom"):
         record[name] = np.nan
-    record["high_ts"] = record["low_ts"] = -1
+    for name in ("high_ts", "low_ts", "high_confirmed_at", "low_confirmed_at"):
+        record[name] = -1
     return StructureState(length, record.tobytes(), np.empty(0, "int64"), np.empty(0), np.empty(0))
 
 
@@ -58,9 +80,9 @@ def carry_on(state: StructureState, bars: pd.DataFrame, timeframe: Timeframe) ->
     bars: a bars frame (index `ts` UTC, ascending and unique; high, low, close float64 and finite; is_filled bool, absent when
     no bar is). Readings: the same index, float64, what is known at the close of each bar:
 
-    - swing_high, swing_high_ts (epoch ms of its bar), swing_high_order: the last confirmed pivot high; order 1 a higher high,
-      -1 a lower one, 0 an equal or the first. swing_low and its two likewise, 1 being a higher low. Prices and times are NaN
-      before the first.
+    - swing_high, swing_high_ts (epoch ms: the open of its bar), swing_high_confirmed_at (epoch ms: the close of the bar that
+      confirmed it), swing_high_order: the last confirmed pivot high; order 1 a higher high, -1 a lower one, 0 an equal or the
+      first. swing_low and its three likewise, 1 being a higher low. Prices and times are NaN before the first.
     - leg: 1 after a pivot low, -1 after a pivot high, 0 before either.
     - bias: 1 up, -1 down, 0 before the first break.
     - bos, choch: 1 or -1 at the bar whose close breaks a level, 0 elsewhere; broken_level: that level, else NaN.

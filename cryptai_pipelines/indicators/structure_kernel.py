@@ -22,9 +22,11 @@ import numpy as np
 OUTPUTS = (
     "swing_high",
     "swing_high_ts",
+    "swing_high_confirmed_at",
     "swing_high_order",
     "swing_low",
     "swing_low_ts",
+    "swing_low_confirmed_at",
     "swing_low_order",
     "leg",
     "bias",
@@ -40,6 +42,7 @@ OUTPUTS = (
 EVENTS = {"bos": 0.0, "choch": 0.0, "broken_level": np.nan, "fair_value_gap": 0.0}
 """Outputs that tell of the one bar, and their value where nothing happens; the others tell how things stand."""
 
+# `bars` counts up to `length` and no further: states that know the same are the same, however they were come to.
 STATE_DTYPE = np.dtype(
     [
         ("bars", "i8"),
@@ -47,10 +50,12 @@ STATE_DTYPE = np.dtype(
         ("bias", "i8"),
         ("high", "f8"),
         ("high_ts", "i8"),
+        ("high_confirmed_at", "i8"),
         ("high_order", "i8"),
         ("high_broken", "i8"),
         ("low", "f8"),
         ("low_ts", "i8"),
+        ("low_confirmed_at", "i8"),
         ("low_order", "i8"),
         ("low_broken", "i8"),
         ("above_top", "f8"),
@@ -81,8 +86,9 @@ def run_structure(
     tell(now, 0, 0, np.nan, 0, out[:, 0])
     for i in range(first, ts.size):
         if now["bars"] >= length:
-            turn(now, ts, high, low, i, length)
-        now["bars"] += 1
+            turn(now, ts, high, low, i, length, ts[i] + step_ms)
+        else:
+            now["bars"] += 1
         bos, choch, level = broken(now, close[i])
         gap = close_and_leave_gap(now, ts, high, low, i, step_ms)
         tell(now, bos, choch, level, gap, out[:, i - first + 1])
@@ -90,15 +96,17 @@ def run_structure(
 
 def tell(now: np.void, bos: int, choch: int, level: float, gap: int, reading: np.ndarray) -> None:
     """Write what is known after a bar."""
-    reading[0], reading[1], reading[2] = now["high"], stamped(now["high_ts"]), now["high_order"]
-    reading[3], reading[4], reading[5] = now["low"], stamped(now["low_ts"]), now["low_order"]
-    reading[6], reading[7] = now["leg"], now["bias"]
-    reading[8], reading[9], reading[10], reading[11] = bos, choch, level, gap
-    reading[12], reading[13] = now["above_bottom"], now["below_top"]
+    reading[0], reading[1], reading[2] = now["high"], stamped(now["high_ts"]), stamped(now["high_confirmed_at"])
+    reading[3] = now["high_order"]
+    reading[4], reading[5], reading[6] = now["low"], stamped(now["low_ts"]), stamped(now["low_confirmed_at"])
+    reading[7] = now["low_order"]
+    reading[8], reading[9] = now["leg"], now["bias"]
+    reading[10], reading[11], reading[12], reading[13] = bos, choch, level, gap
+    reading[14], reading[15] = now["above_bottom"], now["below_top"]
 
 
-def turn(now: np.void, ts: np.ndarray, high: np.ndarray, low: np.ndarray, i: int, length: int) -> None:
-    """Confirm the bar `length` bars before `i` as a pivot, when it turns the leg."""
+def turn(now: np.void, ts: np.ndarray, high: np.ndarray, low: np.ndarray, i: int, length: int, close_ms: int) -> None:
+    """Confirm the bar `length` bars before `i` as a pivot, when it turns the leg. `close_ms`: when bar `i` closes."""
     candidate = i - length
     highest, lowest = high[candidate + 1], low[candidate + 1]
     for j in range(candidate + 2, i + 1):
@@ -108,10 +116,12 @@ def turn(now: np.void, ts: np.ndarray, high: np.ndarray, low: np.ndarray, i: int
             now["leg"] = -1
             now["high_order"] = order(high[candidate], now["high"])
             now["high"], now["high_ts"], now["high_broken"] = high[candidate], ts[candidate], 0
+            now["high_confirmed_at"] = close_ms
     elif low[candidate] < lowest and now["leg"] != 1:
         now["leg"] = 1
         now["low_order"] = order(low[candidate], now["low"])
         now["low"], now["low_ts"], now["low_broken"] = low[candidate], ts[candidate], 0
+        now["low_confirmed_at"] = close_ms
 
 
 def order(price: float, before: float) -> int:

@@ -78,6 +78,18 @@ _LENGTH_MS = {
 
 TIMEFRAMES: tuple[Timeframe, ...] = tuple(Timeframe)
 
+HIGHER: dict[Timeframe, Timeframe | None] = {
+    Timeframe.M1: Timeframe.M15,
+    Timeframe.M5: Timeframe.H1,
+    Timeframe.M15: Timeframe.H1,
+    Timeframe.M30: Timeframe.H4,
+    Timeframe.H1: Timeframe.H4,
+    Timeframe.H4: Timeframe.D1,
+    Timeframe.D1: Timeframe.W1,
+    Timeframe.W1: None,
+}
+"""The timeframe whose trend a series is read against, each a whole number of its bars; weeks have none."""
+
 
 def parse_timeframe(code: str) -> Timeframe:
     """The timeframe spelled `code`; `BadInput` names the value and the accepted spellings."""

@@ -9,18 +9,7 @@ import pandas as pd
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, chunk_start
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.resampling import as_of, known_at_ms, resample
-from cryptai_pipelines.market.timeframe import Timeframe
-
-HIGHER: dict[Timeframe, Timeframe | None] = {
-    Timeframe.M1: Timeframe.M15,
-    Timeframe.M5: Timeframe.H1,
-    Timeframe.M15: Timeframe.H1,
-    Timeframe.M30: Timeframe.H4,
-    Timeframe.H1: Timeframe.H4,
-    Timeframe.H4: Timeframe.D1,
-    Timeframe.D1: Timeframe.W1,
-    Timeframe.W1: None,
-}
+from cryptai_pipelines.market.timeframe import HIGHER, Timeframe
 
 EMA_PERIOD = 50
 # (49/51)^520 is below 1e-9: what came before no longer shows in the EMA, whose first value is a mean of EMA_PERIOD closes.

@@ -27,9 +27,11 @@ def reading(bars: Sequence[Bar], length: int, step_ms: int) -> dict[str, float]:
     told = {"leg": -pivots[-1][2] if pivots else 0}
     for side, name, column in ((1, "swing_high", 1), (-1, "swing_low", 2)):
         own = [pivot for _, pivot, which in pivots if which == side]
+        confirmed = [bars[at][0] + step_ms for at, _, which in pivots if which == side]
         prices = [bars[pivot][column] for pivot in own]
         told[name] = prices[-1] if own else math.nan
         told[f"{name}_ts"] = bars[own[-1]][0] if own else math.nan
+        told[f"{name}_confirmed_at"] = confirmed[-1] if own else math.nan
         told[f"{name}_order"] = _sign(prices[-1] - prices[-2]) if len(own) > 1 else 0
     return told | _breaks(bars, pivots) | _gaps(bars, step_ms)
 
