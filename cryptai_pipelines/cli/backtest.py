@@ -67,7 +67,8 @@ def _simulated(
     from cryptai_pipelines.strategy.signals import find_strategy
 
     # What can be refused is refused before anything is started.
-    engine, rules = engine_parameters(settings), strategy_parameters(settings)
-    trial = Trial("trial", find_strategy(strategy), rules, engine, window, known_at_ms)
+    chosen = find_strategy(strategy)
+    engine, rules = engine_parameters(settings), strategy_parameters(settings, chosen)
+    trial = Trial("trial", chosen, rules, engine, window, known_at_ms)
     with open_store(settings) as store, shown_progress() as on_progress:
         return run_trial(store.database, settings, series, trial, run_name("backtest"), on_progress)

@@ -175,7 +175,7 @@ _ASKED = """WITH asked (symbol, timeframe, length, since, strategy) AS (
 def evaluate(check: Check, database: Database, results: Sequence[SeriesResult]) -> dg.AssetCheckResult:
     """Ask the check for those series whose asset was brought up to date. Of a series that did not get this far nothing is
     known, and that is a finding too: a check must not be green because nobody looked."""
-    from cryptai_pipelines.strategy.trend_rsi_macd import STRATEGY
+    from cryptai_pipelines.strategy.signals import STRATEGY
 
     asset = check.spec.asset_key.to_user_string()
     reached = [result for result in results if asset in {outcome.asset for outcome in result.outcomes}]

@@ -6,13 +6,12 @@ A row looks at itself and at rows before it, never after.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.strategy.parameters import StrategyParameters
 
 _BASIS_POINT = 1e-4
 
@@ -29,24 +28,24 @@ def trend_gate(higher_trend: np.ndarray) -> Gate:
     return Gate(_verdict(higher_trend > 0, np.isfinite(higher_trend)), higher_trend)
 
 
-def rsi_gate(rsi: np.ndarray, parameters: StrategyParameters) -> Gate:
-    """Whether the RSI recovered: it rose through `rsi_recovery` at this bar or at most `rsi_window - 1` bars before, is still
-    above it, and is not above `rsi_overbought`. This makes an entry an event that passes, not a state that lasts.
+def rsi_gate(rsi: np.ndarray, recovery: float, overbought: float, window: int) -> Gate:
+    """Whether the RSI recovered: it rose through `recovery` at this bar or at most `window - 1` bars before, is still
+    above it, and is not above `overbought`. This makes an entry an event that passes, not a state that lasts.
 
-    Score: (RSI - recovery) / (overbought - recovery), at least -1; above `rsi_overbought` it falls from 0 to -1 at 100.
-    Unknown where one of the `rsi_window + 1` RSI values that it looks at is NaN or before the first row.
+    Score: (RSI - recovery) / (overbought - recovery), at least -1; above `overbought` it falls from 0 to -1 at 100.
+    Unknown where one of the `window + 1` RSI values that it looks at is NaN or before the first row.
     """
     before = _shifted(rsi, 1)
-    rose = (before <= parameters.rsi_recovery) & (rsi > parameters.rsi_recovery)
+    rose = (before <= recovery) & (rsi > recovery)
     known = np.isfinite(rsi) & np.isfinite(before)
     recent, all_known = rose.copy(), known.copy()
-    for lag in range(1, parameters.rsi_window):
+    for lag in range(1, window):
         recent |= _shifted(rose, lag)
         all_known &= _shifted(known, lag)
-    inside = (rsi > parameters.rsi_recovery) & (rsi <= parameters.rsi_overbought)
-    strength = (rsi - parameters.rsi_recovery) / (parameters.rsi_overbought - parameters.rsi_recovery)
-    excess = (rsi - parameters.rsi_overbought) / max(100 - parameters.rsi_overbought, 1.0)
-    score = np.where(rsi > parameters.rsi_overbought, -excess, np.maximum(strength, -1.0))
+    inside = (rsi > recovery) & (rsi <= overbought)
+    strength = (rsi - recovery) / (overbought - recovery)
+    excess = (rsi - overbought) / max(100 - overbought, 1.0)
+    score = np.where(rsi > overbought, -excess, np.maximum(strength, -1.0))
     return Gate(_verdict(recent & inside, all_known), score)
 
 
@@ -63,31 +62,36 @@ def macd_gate(macd: np.ndarray, macd_signal: np.ndarray, macd_histogram: np.ndar
     return Gate(_verdict((macd_histogram > 0) | (macd_histogram > before), known), np.clip(score, -1.0, 1.0))
 
 
-def risk_reward(parameters: StrategyParameters) -> float:
-    """Reward per unit of risk of an entry after fees and slippage of both sides: what is gained at the target over what is
-    lost at the stop, per unit of price. With levels at fixed shares of the price it is the same for every bar; at 15 % and
-    8 % it is 1.875 before costs."""
+class FixedExits(Protocol):
+    """Parameters of a position whose target and stop are shares of the price, and what its fills cost."""
+
+    take_profit: float
+    stop_loss: float
+    fee_rate: float
+    slippage_bps: float
+
+
+def fixed_risk_reward(parameters: FixedExits) -> float:
+    """Reward per unit of risk of a long after fees and slippage of both sides: what is gained at the target over what is lost
+    at the stop, per unit of price. With levels at fixed shares of the price it is the same for every bar; at 15 % and 8 % it is
+    1.875 before costs."""
     slippage = parameters.slippage_bps * _BASIS_POINT
     paid = (1 + slippage) * (1 + parameters.fee_rate)
     kept = (1 - slippage) * (1 - parameters.fee_rate)
     return ((1 + parameters.take_profit) * kept - paid) / (paid - (1 - parameters.stop_loss) * kept)
 
 
-def risk_reward_gate(ratio: np.ndarray, parameters: StrategyParameters) -> Gate:
-    """Whether the ratio reaches `min_risk_reward`. Score: (ratio - minimum) / (|ratio| + minimum). Unknown where it is NaN."""
-    least = parameters.min_risk_reward
+def risk_reward_gate(ratio: np.ndarray, least: float) -> Gate:
+    """Whether the ratio reaches `least`. Score: (ratio - least) / (|ratio| + least). Unknown where it is NaN."""
     return Gate(_verdict(ratio >= least, np.isfinite(ratio)), (ratio - least) / (np.abs(ratio) + least))
 
 
-def data_quality_gate(
-    opens_ms: np.ndarray, is_filled: np.ndarray, timeframe: Timeframe, parameters: StrategyParameters
-) -> Gate:
-    """Whether the last `clean_bars` bar slots, the present one included, hold every bar and none that was filled.
+def data_quality_gate(opens_ms: np.ndarray, is_filled: np.ndarray, timeframe: Timeframe, slots: int) -> Gate:
+    """Whether the last `slots` bar slots, the present one included, hold every bar and none that was filled.
 
     opens_ms: int64, ascending, on the grid; is_filled: bool. Unknown, unless a fault is already seen, where a slot lies before
     the first row: nobody can tell what the series was like before it began. Score: 1 minus twice the share of faulty slots.
     """
-    slots = parameters.clean_bars
     since = opens_ms - (slots - 1) * timeframe.ms
     first = np.searchsorted(opens_ms, since)
     filled = np.concatenate(([0], np.cumsum(is_filled)))

@@ -17,13 +17,15 @@ import pandas as pd
 from cryptai_pipelines.indicators.chunks import compute
 from cryptai_pipelines.indicators.leaks import Columns
 from cryptai_pipelines.indicators.market_structure import readings
-from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY
+from cryptai_pipelines.indicators.registry import REGISTRY
 from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.strategy.parameters import StrategyParameters
-from cryptai_pipelines.strategy.signals import STRATEGIES, Strategy
+from cryptai_pipelines.strategy.checked import decide_checked
+from cryptai_pipelines.strategy.inputs import gather
+from cryptai_pipelines.strategy.protocol import Strategy
+from cryptai_pipelines.strategy.signals import STRATEGIES
 
 MARKET_STRUCTURE = "market_structure"
 
@@ -89,9 +91,8 @@ def _of_strategy(strategy: Strategy, timeframe: Timeframe) -> Columns:
     """Every column of its rows, with the default parameters."""
 
     def columns(bars: pd.DataFrame) -> pd.DataFrame:
-        start = int(index_ms(bars.index)[0])
-        known = compute(bars, DEFAULT_SET, timeframe, start)
-        return strategy.signals(bars, known, timeframe, StrategyParameters(), start)
+        parameters = strategy.parameters()
+        return decide_checked(strategy, gather(bars, strategy, parameters, timeframe), parameters)
 
     return columns
 

@@ -1,62 +1,160 @@
-"""What the default strategy may be told. Parameters that only concern fills and capital are in `backtest.parameters`."""
+"""Typed parameters: what a strategy may be told, what is accepted, and how that is shown to a form or an API. Which parameters
+a strategy has stands in its own module; those of fills and capital are in `backtest.parameters`."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from cryptai_pipelines.market.errors import BadArgument
 
-_WHOLE_NUMBERS = ("rsi_window", "clean_bars")
+Number = int | float
+
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
+_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+class Parameter(NamedTuple):
+    """One parameter. Its type is that of its default: bool, int, float or str. A number lies from `low` to `high`, both
+    included, `above` and `below`, both left out; None is no bound, and a number is finite in any case. `choices`: the only
+    values accepted, when there are any."""
+
+    name: str
+    default: Any
+    low: Number | None = None
+    high: Number | None = None
+    above: Number | None = None
+    below: Number | None = None
+    choices: tuple[Any, ...] = ()
+    help: str = ""
+
+    @property
+    def type(self) -> type:
+        return type(self.default)
+
+    @property
+    def accepted(self) -> str:
+        """What is accepted, as an error message tells it."""
+        if self.choices:
+            return "one of " + " ".join(map(str, self.choices))
+        bounds = ((self.low, "at least"), (self.above, "above"), (self.high, "at most"), (self.below, "below"))
+        told = " and ".join(f"{word} {bound:,g}" for bound, word in bounds if bound is not None)
+        return f"{_NAMES[self.type]} {told}".strip()
 
 
 @dataclass(frozen=True)
-class StrategyParameters:
-    """Parameters of `trend_rsi_macd`; `BadArgument` (a `ValueError`) names the first one outside its range.
-
-    take_profit, stop_loss: target above and stop below the price of entry, as shares of it.
-    min_risk_reward: least reward per unit of risk after costs.
-    fee_rate: per side, a share of the notional. slippage_bps: per side, basis points.
-    rsi_recovery: the RSI confirms an entry after rising through this value, for `rsi_window` bars.
-    rsi_overbought: and while it is not above this one.
-    clean_bars: how many bar slots, the present one included, must hold neither a missing nor a filled bar.
-    """
-
-    take_profit: float = 0.15
-    stop_loss: float = 0.08
-    min_risk_reward: float = 1.5
-    fee_rate: float = 0.001
-    slippage_bps: float = 2.0
-    rsi_recovery: float = 50.0
-    rsi_overbought: float = 70.0
-    rsi_window: int = 3
-    clean_bars: int = 20
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            _check_type(field.name, getattr(self, field.name))
-        _require(0 < self.take_profit < math.inf, "take_profit", self.take_profit, "a share above 0, such as 0.15")
-        _require(0 < self.stop_loss < 1, "stop_loss", self.stop_loss, "a share above 0 and below 1, such as 0.08")
-        _require(0 < self.min_risk_reward < math.inf, "min_risk_reward", self.min_risk_reward, "a ratio above 0, such as 1.5")
-        _require(0 <= self.fee_rate < 1, "fee_rate", self.fee_rate, "a share from 0 to below 1, such as 0.001")
-        _require(0 <= self.slippage_bps < 10_000, "slippage_bps", self.slippage_bps, "basis points from 0 to below 10,000")
-        _require(0 < self.rsi_recovery < 100, "rsi_recovery", self.rsi_recovery, "between 0 and 100")
-        above = self.rsi_recovery < self.rsi_overbought <= 100
-        _require(above, "rsi_overbought", self.rsi_overbought, f"above rsi_recovery {self.rsi_recovery} and at most 100")
-        _require(1 <= self.rsi_window <= 50, "rsi_window", self.rsi_window, "a number of bars from 1 to 50")
-        _require(1 <= self.clean_bars <= 500, "clean_bars", self.clean_bars, "a number of bar slots from 1 to 500")
+class NoParameters:
+    """Of a strategy that has none."""
 
 
-# The ranges above bound how far back one row may look, whatever the parameters are.
-LONGEST_LOOK_BACK = 500
+def parameter(
+    default: Any,
+    *,
+    low: Number | None = None,
+    high: Number | None = None,
+    above: Number | None = None,
+    below: Number | None = None,
+    choices: tuple[Any, ...] = (),
+    help: str = "",
+) -> Any:
+    """A field of a frozen dataclass of parameters, as `period: int = parameter(20, low=2, high=500, help="...")`. See
+    `Parameter`."""
+    told = Parameter("", default, low, high, above, below, tuple(choices), help)
+    return field(default=default, metadata={"parameter": told})
 
 
-def _check_type(name: str, value: object) -> None:
-    wanted = int if name in _WHOLE_NUMBERS else int | float
-    if isinstance(value, bool) or not isinstance(value, wanted):
-        raise BadArgument(f"{name} {value!r} is not a {'whole ' if wanted is int else ''}number")
+def parameters_in(kind: type) -> tuple[Parameter, ...]:
+    """The parameters of a dataclass, in order. `BadArgument` for one without a default, or with one of another type."""
+    return tuple(_parameter(kind, one) for one in fields(kind))
 
 
-def _require(holds: bool, name: str, value: float, accepted: str) -> None:
-    if not holds:
-        raise BadArgument(f"{name} {value!r} is not accepted: {accepted}")
+def parameters_of(kind: type, values: Mapping[str, Any]) -> Any:
+    """An instance of the dataclass `kind` with `values` in place of its defaults, in the type of each: a whole number is a
+    number, too. `BadArgument` names the first parameter that is unknown or outside what is accepted, its value, and what is."""
+    known = {one.name: one for one in parameters_in(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise BadArgument(
+                f"parameter {name!r} with the value {value!r} is not known; accepted: {', '.join(known) or 'none'}"
+            )
+    return kind(**{name: checked(known[name], value) for name, value in values.items()})
+
+
+def check_parameters(parameters: Any) -> None:
+    """`BadArgument` when an instance made elsewhere holds a value that `parameters_of` would not have accepted."""
+    for one in parameters_in(type(parameters)):
+        checked(one, getattr(parameters, one.name))
+
+
+def parameters_from_text(kind: type, texts: Mapping[str, str]) -> Any:
+    """As `parameters_of`, of values spelled as text: numbers in digits, flags as `true` or `false`."""
+    known = {one.name: one for one in parameters_in(kind)}
+    return parameters_of(kind, {name: _read(known[name], text) if name in known else text for name, text in texts.items()})
+
+
+def schema(kind: type) -> dict[str, Any]:
+    """The parameters of a dataclass as a JSON schema (an object whose properties have type, default, description and bounds):
+    plain data for a form or an API."""
+    title = f"parameters of {kind.__module__.rpartition('.')[2]}"
+    properties = {one.name: _property(one) for one in parameters_in(kind)}
+    return {"type": "object", "title": title, "properties": properties, "additionalProperties": False}
+
+
+def checked(one: Parameter, value: Any) -> Any:
+    """`value` in the type of the parameter; `BadArgument` when it is outside what is accepted."""
+    typed = _typed(one, value)
+    bounded = one.type in (int, float) and not (
+        math.isfinite(typed)
+        and (one.low is None or typed >= one.low)
+        and (one.high is None or typed <= one.high)
+        and (one.above is None or typed > one.above)
+        and (one.below is None or typed < one.below)
+    )
+    if bounded or (one.choices and typed not in one.choices):
+        raise BadArgument(f"{one.name} {value!r} is not accepted; accepted: {one.accepted}")
+    return typed
+
+
+def _typed(one: Parameter, value: Any) -> Any:
+    accepted = {
+        bool: bool | np.bool_,
+        int: int | np.integer,
+        float: int | float | np.integer | np.floating,
+        str: str,
+    }[one.type]
+    truth = isinstance(value, bool | np.bool_)
+    if not isinstance(value, accepted) or truth != (one.type is bool):
+        raise BadArgument(f"{one.name} {value!r} is not {_NAMES[one.type]}; accepted: {one.accepted}")
+    return one.type(value)
+
+
+def _read(one: Parameter, text: str) -> Any:
+    if one.type is bool:
+        return {"true": True, "false": False}.get(text.strip().lower(), text)
+    if one.type is str:
+        return text
+    try:
+        return one.type(text)
+    except ValueError:
+        return text
+
+
+def _parameter(kind: type, one: Field) -> Parameter:
+    told = one.metadata.get("parameter", Parameter("", one.default))._replace(name=one.name)
+    if one.default is MISSING or told.type not in _TYPES:
+        shown = "none" if one.default is MISSING else repr(one.default)
+        accepted = ", ".join(_NAMES.values())
+        raise BadArgument(f"parameter {one.name!r} of {kind.__name__} has the default {shown}; accepted: {accepted}")
+    return told
+
+
+def _property(one: Parameter) -> dict[str, Any]:
+    bounds = {"minimum": one.low, "maximum": one.high, "exclusiveMinimum": one.above, "exclusiveMaximum": one.below}
+    told = {"type": _TYPES[one.type], "default": one.default, "description": one.help, **bounds}
+    if one.choices:
+        told["enum"] = list(one.choices)
+    return {name: value for name, value in told.items() if value is not None}

@@ -1,9 +1,10 @@
-"""The default strategy: buy when the higher timeframe rises, the RSI recovers, the MACD agrees, the reward is worth the risk
-and the data under it is sound. Single gates are in `gates`; this is where they meet."""
+"""Buy when the higher timeframe rises, the RSI recovers, the MACD agrees, the reward is worth the risk and the data under it is
+sound. Single gates are in `gates`; this is where they meet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,99 +12,105 @@ import pandas as pd
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.quality.filling import refuse_interpolated
 from cryptai_pipelines.strategy.gates import (
     data_quality_gate,
+    fixed_risk_reward,
     macd_gate,
-    risk_reward,
     risk_reward_gate,
     rsi_gate,
     trend_gate,
 )
 from cryptai_pipelines.strategy.higher_timeframe import higher_trend, trend_warmup_bars
-from cryptai_pipelines.strategy.parameters import LONGEST_LOOK_BACK, StrategyParameters
+from cryptai_pipelines.strategy.parameters import parameter
+from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
 
-STRATEGY = "trend_rsi_macd"
-CODE_VERSION = "1"
-NEEDS = ("rsi_14", "macd", "macd_signal", "macd_histogram")
-GATES = ("trend_gate", "rsi_gate", "macd_gate", "risk_reward_gate", "data_quality_gate")
-SCORES = ("trend_score", "rsi_score", "macd_score")
-SIGNAL_COLUMNS = (*GATES, *SCORES, "higher_trend", "risk_reward", "stop_price", "target_price", "entry")
+# The ranges of the parameters bound how far back one row may look, whatever they are.
+LONGEST_LOOK_BACK = 500
 
 
-def warmup_bars(timeframe: Timeframe) -> int:
-    """Existing bars before `chunk_start(start_ms)` that `signals` must be given, or all when the series has fewer."""
+@dataclass(frozen=True)
+class Parameters:
+    """What the strategy may be told."""
+
+    take_profit: float = parameter(0.15, above=0, help="target above the entry price, as a share of it")
+    stop_loss: float = parameter(0.08, above=0, below=1, help="stop below the entry price, as a share of it")
+    min_risk_reward: float = parameter(1.5, above=0, help="least reward per unit of risk after costs")
+    fee_rate: float = parameter(0.001, low=0, below=1, help="fee per side, as a share of the notional")
+    slippage_bps: float = parameter(2.0, low=0, below=10_000, help="slippage per side, in basis points")
+    rsi_recovery: float = parameter(50.0, above=0, below=100, help="the RSI confirms after it rose through this value")
+    rsi_overbought: float = parameter(70.0, above=0, high=100, help="and while it is not above this one")
+    rsi_window: int = parameter(3, low=1, high=50, help="for so many bars")
+    clean_bars: int = parameter(20, low=1, high=500, help="bar slots up to this one with none missing and none filled")
+
+    def __post_init__(self) -> None:
+        if not self.rsi_recovery < self.rsi_overbought:
+            raise BadArgument(f"rsi_overbought {self.rsi_overbought!r} is not above rsi_recovery {self.rsi_recovery!r}")
+
+
+COLUMNS = (
+    Column("trend_gate", "gate", "the higher timeframe rises"),
+    Column("rsi_gate", "gate", "the RSI recovered within the last bars and is not overbought"),
+    Column("macd_gate", "gate", "the MACD histogram is above 0 or rises"),
+    Column("risk_reward_gate", "gate", "the reward is worth the risk after costs"),
+    Column("data_quality_gate", "gate", "no bar under it is missing or filled"),
+    Column("trend_score", "score", "trend of the higher timeframe"),
+    Column("rsi_score", "score", "strength of the RSI"),
+    Column("macd_score", "score", "MACD histogram relative to MACD and signal"),
+    Column("higher_trend", "number", "1 up, -1 down, 0 neither"),
+    Column("risk_reward", "number", "reward per unit of risk after costs"),
+    Column("stop_price", "number", "stop from the close; the engine sets it from the entry"),
+    Column("target_price", "number", "target from the close; the engine sets it from the entry"),
+)
+
+
+def warmup_bars(parameters: Parameters, timeframe: Timeframe) -> int:
     return max(trend_warmup_bars(timeframe), LONGEST_LOOK_BACK)
 
 
-def signals(
-    bars: pd.DataFrame, indicators: pd.DataFrame, timeframe: Timeframe, parameters: StrategyParameters, start_ms: int
-) -> pd.DataFrame:
-    """One row per bar with `ts >= start_ms`, columns `SIGNAL_COLUMNS`; a row is known at the close of its bar.
-
-    bars: index `ts` (UTC, ascending, unique, on the grid), close float64 and is_filled bool, from `warmup_bars(timeframe)`
-    existing bars before `indicators.chunks.chunk_start(start_ms, timeframe)` on, or from the first bar of the series.
-    indicators: the columns `NEEDS` by `ts`; rows that are absent are unknown. It must reach back as far as `bars` does from
-    `start_ms`, at least by `rsi_window` rows.
-
-    The gates are `boolean` with NA for unknown; scores, higher_trend and prices float64 with NaN for unknown. stop_price and
-    target_price are taken from the close and are a preview: the engine sets the levels from the open of the entry. entry is
-    True when every gate is True; an unknown gate is no entry. `BadArgument` names what is wrong with the frames.
-    """
-    opens, start = _check(bars, indicators, timeframe, start_ms)
-    known = indicators[list(NEEDS)].reindex(bars.index)
-    rsi, macd, macd_signal, histogram = (known[name].to_numpy(dtype="float64") for name in NEEDS)
-    trend = np.concatenate((np.full(start, np.nan), higher_trend(bars, timeframe, start_ms)))
-    ratio = np.full(len(bars), risk_reward(parameters))
-    close = bars["close"].to_numpy(dtype="float64")
-    gates = (
-        trend_gate(trend),
-        rsi_gate(rsi, parameters),
-        macd_gate(macd, macd_signal, histogram),
-        risk_reward_gate(ratio, parameters),
-        data_quality_gate(opens, bars["is_filled"].to_numpy(dtype=bool), timeframe, parameters),
+def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
+    """One row per bar, `COLUMNS` and `side`: 1 when every gate is True; an unknown gate is no entry."""
+    bars, known = inputs.bars, inputs.indicators
+    opens = index_ms(bars.index)
+    trend = higher_trend(bars, inputs.timeframe, int(opens[0]) if len(opens) else 0)
+    ratio = np.full(len(bars), fixed_risk_reward(parameters))
+    rsi, macd, macd_signal, histogram = (
+        known[name].to_numpy(dtype="float64") for name in ("rsi_14", "macd", "macd_signal", "macd_histogram")
     )
-    verdicts = {name: gate.verdict for name, gate in zip(GATES, gates, strict=True)}
-    scores = {name: gate.score for name, gate in zip(SCORES, gates, strict=False)}
-    prices = {
+    gates = {
+        "trend_gate": trend_gate(trend),
+        "rsi_gate": rsi_gate(rsi, parameters.rsi_recovery, parameters.rsi_overbought, parameters.rsi_window),
+        "macd_gate": macd_gate(macd, macd_signal, histogram),
+        "risk_reward_gate": risk_reward_gate(ratio, parameters.min_risk_reward),
+        "data_quality_gate": data_quality_gate(
+            opens, bars["is_filled"].to_numpy(dtype=bool), inputs.timeframe, parameters.clean_bars
+        ),
+    }
+    close = bars["close"].to_numpy(dtype="float64")
+    columns = {
+        **{name: gate.verdict for name, gate in gates.items()},
+        **{f"{name}_score": gates[f"{name}_gate"].score for name in ("trend", "rsi", "macd")},
+        "higher_trend": trend,
+        "risk_reward": ratio,
         "stop_price": close * (1 - parameters.stop_loss),
         "target_price": close * (1 + parameters.take_profit),
     }
-    entry = np.logical_and.reduce([gate.verdict.to_numpy(dtype=bool, na_value=False) for gate in gates])
-    columns = {**verdicts, **scores, "higher_trend": trend, "risk_reward": ratio, **prices, "entry": entry}
-    return pd.DataFrame(columns, index=bars.index).iloc[start:]
+    holds = [gate.verdict.to_numpy(dtype=bool, na_value=False) for gate in gates.values()]
+    side = np.logical_and.reduce(holds).astype("int8")
+    return pd.DataFrame({**columns, "side": side}, index=bars.index)
 
 
-def _check(bars: pd.DataFrame, indicators: pd.DataFrame, timeframe: Timeframe, start_ms: int) -> tuple[np.ndarray, int]:
-    _require_columns("bars", bars, ("close", "is_filled"))
-    _require_columns("indicators", indicators, NEEDS)
-    refuse_interpolated(bars)
-    opens = _open_times("bars", bars.index)
-    _open_times("indicators", indicators.index)
-    off_grid = ~timeframe.on_grid(opens)
-    if off_grid.any():
-        row = int(np.argmax(off_grid))
-        raise BadArgument(f"bars row {row} at {bars.index[row]} is not on the grid of {timeframe.code}")
-    finite = np.isfinite(bars["close"].to_numpy(dtype="float64"))
-    if not finite.all():
-        row = int(np.argmin(finite))
-        value = bars["close"].iloc[row]
-        raise BadArgument(f"bars.close is {value} in row {row} at {bars.index[row]}; accepted: a finite number")
-    return opens, int(np.searchsorted(opens, start_ms))
+def exits(parameters: Parameters) -> Mapping[str, float]:
+    return {"take_profit": parameters.take_profit, "stop_loss": parameters.stop_loss}
 
 
-def _open_times(name: str, index: pd.Index) -> np.ndarray:
-    if not isinstance(index, pd.DatetimeIndex) or str(index.tz) != "UTC":
-        raise BadArgument(f"{name} are not indexed by open times in UTC")
-    opens = index_ms(index)
-    backward = np.diff(opens) <= 0
-    if backward.any():
-        row = int(np.argmax(backward)) + 1
-        raise BadArgument(f"{name} row {row} at {index[row]} does not come after the row before; accepted: ascending, unique")
-    return opens
-
-
-def _require_columns(name: str, frame: pd.DataFrame, needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in frame.columns]
-    if missing:
-        raise BadArgument(f"{name} have no column {missing[0]!r}; needed: {', '.join(needed)}")
+TREND_RSI_MACD = Strategy(
+    name="trend_rsi_macd",
+    code_version="1",
+    parameters=Parameters,
+    indicators=lambda parameters: ("rsi_14", "macd"),
+    warmup_bars=warmup_bars,
+    decide=decide,
+    exits=exits,
+    columns=COLUMNS,
+    summary="Buys in a rising higher timeframe when the RSI recovers and the MACD agrees; fixed target and stop.",
+)

@@ -109,11 +109,12 @@ class World:
 
     def trial(self, scheduled_parameters):
         chosen = settings_for("http://127.0.0.1:1", self.folder)
-        rules, engine = strategy_parameters(chosen), engine_parameters(chosen)
+        strategy = find_strategy("trend_rsi_macd")
+        rules, engine = strategy_parameters(chosen, strategy), engine_parameters(chosen)
         if not scheduled_parameters:
             engine = type(engine)(take_profit=0.05)
         try:
-            trial = Trial("trial", find_strategy("trend_rsi_macd"), rules, engine)
+            trial = Trial("trial", strategy, rules, engine)
             run_trial(self.database, chosen, SERIES, trial, "any", ignore_progress)
         except CryptaiError as error:
             assert "no validated bars" in str(error)

@@ -48,8 +48,9 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def backtest(database: Database, home: Path, known_at_ms: int | None = None, window: Interval | None = None) -> dict[str, Any]:
     chosen = settings_for("http://127.0.0.1:1", home)
-    rules, engine = steps.strategy_parameters(chosen), steps.engine_parameters(chosen)
-    trial = Trial("trial", find_strategy("trend_rsi_macd"), rules, engine, window, known_at_ms)
+    strategy = find_strategy("trend_rsi_macd")
+    rules, engine = steps.strategy_parameters(chosen, strategy), steps.engine_parameters(chosen)
+    trial = Trial("trial", strategy, rules, engine, window, known_at_ms)
     return run_trial(database, chosen, SERIES, trial, "test", ignore_progress)
 
 

@@ -34,7 +34,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(technical_indicators, "FILLED_WINDOW", 50)
     monkeypatch.setattr(higher_timeframe, "_HIGHER_WARMUP", 15)
     monkeypatch.setattr(trend_rsi_macd, "LONGEST_LOOK_BACK", 60)
-    assert find_strategy("trend_rsi_macd").warmup_bars(Timeframe.H1) == 60
+    assert find_strategy("trend_rsi_macd").warmup_bars(None, Timeframe.H1) == 60
 
 
 @given(actions=st.lists(ACTIONS, min_size=3, max_size=12))

@@ -10,8 +10,8 @@ from cryptai_pipelines.indicators import chunks
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy import higher_timeframe
-from cryptai_pipelines.strategy.trend_rsi_macd import NEEDS
 
+NEEDS = ("rsi_14", "macd", "macd_signal", "macd_histogram")
 MONDAY_MS = 1_704_067_200_000  # 2024-01-01, the first open time of its day and of its week
 
 

@@ -12,18 +12,18 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.gates import (
     data_quality_gate,
+    fixed_risk_reward,
     macd_gate,
-    risk_reward,
     risk_reward_gate,
     rsi_gate,
     trend_gate,
 )
-from cryptai_pipelines.strategy.parameters import StrategyParameters
+from cryptai_pipelines.strategy.trend_rsi_macd import Parameters
 
 from .conftest import random_bars
 
 NAN = np.nan
-DEFAULTS = StrategyParameters()
+RECOVERY = (50.0, 70.0, 3)
 
 
 def verdicts(gate: object) -> list:
@@ -38,18 +38,18 @@ def test_trend():
 
 def test_rsi_confirms_for_three_bars_after_it_rose_through_50():
     rsi = np.array([40, 45, 48, 51, 55, 58, 60, 49, 52, 48.0])
-    assert verdicts(rsi_gate(rsi, DEFAULTS)) == [None, None, None, True, True, True, False, False, True, False]
+    assert verdicts(rsi_gate(rsi, *RECOVERY)) == [None, None, None, True, True, True, False, False, True, False]
 
 
 def test_rsi_above_overbought_does_not_confirm():
-    gate = rsi_gate(np.array([45, 45, 45, 71.0, 70.0, 85.0]), DEFAULTS)
+    gate = rsi_gate(np.array([45, 45, 45, 71.0, 70.0, 85.0]), *RECOVERY)
     assert verdicts(gate)[3:] == [False, True, False]
     np.testing.assert_allclose(gate.score, [-0.25, -0.25, -0.25, -1 / 30, 1.0, -0.5])
 
 
 def test_rsi_is_unknown_while_any_value_it_looks_at_is():
     rsi = np.array([40, 40, 40, 40, NAN, 55, 55, 55, 55, 55.0])
-    assert verdicts(rsi_gate(rsi, DEFAULTS)) == [None] * 3 + [False] + [None] * 4 + [False, False]
+    assert verdicts(rsi_gate(rsi, *RECOVERY)) == [None] * 3 + [False] + [None] * 4 + [False, False]
 
 
 def test_macd_confirms_above_zero_or_rising():
@@ -67,19 +67,19 @@ def test_macd_score_has_no_scale():
 
 
 def test_risk_reward_by_hand():
-    free = StrategyParameters(fee_rate=0.0, slippage_bps=0.0)
-    assert risk_reward(free) == pytest.approx(0.15 / 0.08)
+    free = Parameters(fee_rate=0.0, slippage_bps=0.0)
+    assert fixed_risk_reward(free) == pytest.approx(0.15 / 0.08)
     paid, kept = 1.01 * 1.02, 0.99 * 0.98
-    dear = StrategyParameters(fee_rate=0.02, slippage_bps=100.0)
-    assert risk_reward(dear) == pytest.approx((1.15 * kept - paid) / (paid - 0.92 * kept))
-    gate = risk_reward_gate(np.array([1.49, 1.5, NAN]), DEFAULTS)
+    dear = Parameters(fee_rate=0.02, slippage_bps=100.0)
+    assert fixed_risk_reward(dear) == pytest.approx((1.15 * kept - paid) / (paid - 0.92 * kept))
+    gate = risk_reward_gate(np.array([1.49, 1.5, NAN]), 1.5)
     assert verdicts(gate) == [False, True, None]
 
 
 @given(st.floats(0, 0.05), st.floats(0, 0.05), st.floats(0, 100), st.floats(0, 100))
 def test_costs_lower_risk_reward(fee, more_fee, slippage, more_slippage):
-    cheap = risk_reward(StrategyParameters(fee_rate=fee, slippage_bps=slippage))
-    assert risk_reward(StrategyParameters(fee_rate=fee + more_fee, slippage_bps=slippage + more_slippage)) <= cheap + 1e-12
+    cheap = fixed_risk_reward(Parameters(fee_rate=fee, slippage_bps=slippage))
+    assert fixed_risk_reward(Parameters(fee_rate=fee + more_fee, slippage_bps=slippage + more_slippage)) <= cheap + 1e-12
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25))
@@ -87,7 +87,7 @@ def test_data_quality_counts_slots(seed, clean_bars):
     timeframe = Timeframe.M15
     bars = random_bars(seed, timeframe, 120)
     opens = index_ms(bars.index)
-    gate = data_quality_gate(opens, bars["is_filled"].to_numpy(), timeframe, StrategyParameters(clean_bars=clean_bars))
+    gate = data_quality_gate(opens, bars["is_filled"].to_numpy(), timeframe, clean_bars)
     sound = dict(zip(opens.tolist(), (~bars["is_filled"]).tolist(), strict=True))
     for row, ts in enumerate(opens.tolist()):
         slots = [ts - back * timeframe.ms for back in range(clean_bars)]
@@ -97,26 +97,3 @@ def test_data_quality_counts_slots(seed, clean_bars):
         assert verdicts(gate)[row] is expected
         if expected is not None:
             assert gate.score[row] == pytest.approx(1 - 2 * faults / clean_bars)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("take_profit", 0.0),
-        ("take_profit", float("nan")),
-        ("stop_loss", 1.0),
-        ("stop_loss", -0.1),
-        ("min_risk_reward", 0.0),
-        ("fee_rate", -0.001),
-        ("slippage_bps", 10_000),
-        ("rsi_recovery", 100.0),
-        ("rsi_overbought", 50.0),
-        ("rsi_window", 0),
-        ("rsi_window", 2.5),
-        ("clean_bars", True),
-        ("fee_rate", "0.1"),
-    ],
-)
-def test_bad_parameters_are_named(name, value):
-    with pytest.raises(ValueError, match=f"{name} .*{value}"):
-        StrategyParameters(**{name: value})

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,7 @@ from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_
 from cryptai_pipelines.storage import backtests, derived, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
-from cryptai_pipelines.strategy.parameters import StrategyParameters
-from cryptai_pipelines.strategy.signals import Strategy
+from cryptai_pipelines.strategy.protocol import Strategy
 
 ASSET = "backtest_results"
 SIGNALS = "signals"
@@ -35,11 +35,12 @@ SIGNALS = "signals"
 @dataclass(frozen=True)
 class Trial:
     """What a backtest of a series is made of: everything that a person could have chosen otherwise. `kind` keeps the one that
-    the schedule carries on apart from those that a person ran. `known_at_ms`: of which moment the bars were, if not of now."""
+    the schedule carries on apart from those that a person ran. `rules`: the strategy's parameters. `known_at_ms`: of which
+    moment the bars were, if not of now."""
 
     kind: str
     strategy: Strategy
-    rules: StrategyParameters
+    rules: Any
     engine: EngineParameters
     window: Interval | None = None
     known_at_ms: int | None = None

@@ -14,6 +14,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.bar_history import read_bars
+from cryptai_pipelines.orchestration.chain.signals import signals_of
 from cryptai_pipelines.orchestration.chain.technical_indicators import look_back
 from cryptai_pipelines.storage.database import Database
 
@@ -25,7 +26,7 @@ def signals_known_then(
     `known_at_ms`, and of the trial's strategy one row for each bar. They equal what the chain would have stored then, to the
     last bit."""
     strategy, timeframe = trial.strategy, series.timeframe
-    before, behind = look_back(DEFAULT_SET), strategy.warmup_bars(timeframe)
+    before, behind = look_back(DEFAULT_SET), strategy.warmup_bars(trial.rules, timeframe)
     bars, indicators = pd.DataFrame(), pd.DataFrame()
     for block in read_bars(database, series, Interval(0, until_ms), known_at_ms):
         if block.empty:
@@ -34,5 +35,5 @@ def signals_known_then(
         bars = pd.concat((bars.tail(max(before, behind)), block))
         fresh = compute(bars, DEFAULT_SET, timeframe, start_ms)
         indicators = pd.concat((indicators.tail(behind), fresh))
-        signals = strategy.signals(bars.tail(len(indicators)), indicators, timeframe, trial.rules, start_ms)
+        signals = signals_of(series, strategy, trial.rules, bars.tail(len(indicators)), indicators, start_ms)
         yield block, signals

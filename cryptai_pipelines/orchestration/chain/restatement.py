@@ -80,9 +80,10 @@ def _touched(
     seen = _seen(cursor, series, change, technical_indicators.look_back(DEFAULT_SET), end)
     touched[technical_indicators.ASSET] = _rows(restatements.count_indicators(cursor, series, seen), seen)
     for name, strategy in sorted(STRATEGIES.items()):
-        within = _seen(cursor, series, seen, strategy.warmup_bars(series.timeframe), end)
+        warmup = strategy.warmup_bars(strategy.parameters(), series.timeframe)
+        within = _seen(cursor, series, seen, warmup, end)
         told = _rows(restatements.count_signals(cursor, series, name, within), within)
-        touched[signals.ASSET].append({"strategy": name, **told})
+        touched[signals.ASSET] += [{"strategy": name, **told}] if told["rows"] else []
     over = Interval(change.start_ms, end)
     touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, over, known_at_ms)
     return touched

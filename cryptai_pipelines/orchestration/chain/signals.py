@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import pandas as pd
 
 from cryptai_pipelines.indicators.chunks import chunk_start
-from cryptai_pipelines.market.bars import BAR_COLUMNS
+from cryptai_pipelines.market.bars import BAR_COLUMNS, index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
@@ -18,8 +19,9 @@ from cryptai_pipelines.orchestration.chain.technical_indicators import FILLED_SH
 from cryptai_pipelines.storage import derived, market_data
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
-from cryptai_pipelines.strategy.parameters import StrategyParameters
-from cryptai_pipelines.strategy.signals import Strategy
+from cryptai_pipelines.strategy.checked import decide_checked
+from cryptai_pipelines.strategy.inputs import indicator_columns
+from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 
 ASSET = "signals"
 INDICATORS = "technical_indicators"
@@ -29,7 +31,7 @@ def bring_up_to_date(
     database: Database,
     lease: SeriesLease,
     strategy: Strategy,
-    parameters: StrategyParameters,
+    parameters: Any,
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> Outcome:
@@ -38,22 +40,31 @@ def bring_up_to_date(
     derived.ensure_columns(database, ASSET, (FILLED_SHARE,))
 
     def block(interval: Interval) -> pd.DataFrame:
-        bars, indicators = read_inputs(database, series, strategy, interval)
-        signals = strategy.signals(bars, indicators, series.timeframe, parameters, interval.start_ms)
+        bars, indicators = read_inputs(database, series, strategy, parameters, interval)
+        signals = signals_of(series, strategy, parameters, bars, indicators, interval.start_ms)
         return signals.assign(**{FILLED_SHARE: indicators[FILLED_SHARE].reindex(signals.index)})
 
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
-    keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(series.timeframe)
+    keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(parameters, series.timeframe)
     return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress)
 
 
+def signals_of(
+    series: Series, strategy: Strategy, parameters: Any, bars: pd.DataFrame, indicators: pd.DataFrame, start_ms: int
+) -> pd.DataFrame:
+    """The strategy's rows of the bars with `ts >= start_ms`. `StrategyFailed` when it raises."""
+    rows = decide_checked(strategy, Inputs(bars, indicators, None, series.timeframe), parameters, series=str(series))
+    return rows[index_ms(rows.index) >= start_ms]
+
+
 def read_inputs(
-    database: Database, series: Series, strategy: Strategy, interval: Interval
+    database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Bars and indicators for the signals of `interval`, with the strategy's warm-up before its first chunk."""
     begin = chunk_start(interval.start_ms, series.timeframe)
-    window = market_data.window_start(database, series, begin, strategy.warmup_bars(series.timeframe))
+    window = market_data.window_start(database, series, begin, strategy.warmup_bars(parameters, series.timeframe))
     bars = market_data.read(database, series, window, interval.end_ms, columns=(*BAR_COLUMNS, "is_filled"))
     keys = {"symbol": series.symbol, "timeframe": series.timeframe.code}
-    indicators = derived.read(database, INDICATORS, keys, window, interval.end_ms, (*strategy.needs, FILLED_SHARE))
+    columns = (*indicator_columns(strategy, parameters), FILLED_SHARE)
+    indicators = derived.read(database, INDICATORS, keys, window, interval.end_ms, columns)
     return bars, indicators

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
@@ -31,7 +32,8 @@ from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import series_sources, sync_log
 from cryptai_pipelines.storage.database import Database, DatabaseUnavailable
 from cryptai_pipelines.storage.leases import SeriesLease, take_series
-from cryptai_pipelines.strategy.parameters import StrategyParameters
+from cryptai_pipelines.strategy.parameters import parameters_in, parameters_of
+from cryptai_pipelines.strategy.protocol import Strategy
 from cryptai_pipelines.strategy.signals import STRATEGY, find_strategy
 
 logger = logging.getLogger(__name__)
@@ -170,18 +172,14 @@ def asked_once(source: BarSource) -> Callable[[], VenueNow]:
 
 def scheduled_trial(settings: Settings) -> Trial:
     """The trial that the schedule carries on: the default strategy with the settings' parameters."""
-    return Trial("scheduled", find_strategy(STRATEGY), strategy_parameters(settings), engine_parameters(settings))
+    strategy = find_strategy(STRATEGY)
+    return Trial("scheduled", strategy, strategy_parameters(settings, strategy), engine_parameters(settings))
 
 
-def strategy_parameters(settings: Settings) -> StrategyParameters:
-    """The strategy's parameters as the settings have them."""
-    return StrategyParameters(
-        take_profit=settings.take_profit,
-        stop_loss=settings.stop_loss,
-        min_risk_reward=settings.min_risk_reward,
-        fee_rate=settings.fee_rate,
-        slippage_bps=settings.slippage_bps,
-    )
+def strategy_parameters(settings: Settings, strategy: Strategy) -> Any:
+    """The strategy's parameters: those that are settings, too, as the settings have them."""
+    shared = [one.name for one in parameters_in(strategy.parameters) if hasattr(settings, one.name)]
+    return parameters_of(strategy.parameters, {name: getattr(settings, name) for name in shared})
 
 
 def engine_parameters(settings: Settings) -> EngineParameters:

@@ -23,7 +23,7 @@ from cryptai_pipelines.orchestration.chain.bar_history import known_span, nothin
 from cryptai_pipelines.orchestration.chain.known_then import signals_known_then
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress
 from cryptai_pipelines.orchestration.chain.performance_metrics import ReadCloses, count_filled, stored_closes
-from cryptai_pipelines.orchestration.chain.signals import read_inputs
+from cryptai_pipelines.orchestration.chain.signals import read_inputs, signals_of
 from cryptai_pipelines.orchestration.chain.staleness import blocks
 from cryptai_pipelines.storage import market_data, state
 from cryptai_pipelines.storage.backtests import BacktestHeader
@@ -74,8 +74,8 @@ def read_stored(database: Database, lease: SeriesLease, trial: Trial, on_progres
 
 def _stored_blocks(database: Database, series: Series, trial: Trial, span: Interval) -> Iterator[tuple[int, BarArrays]]:
     for interval in blocks(*span, series.timeframe):
-        bars, indicators = read_inputs(database, series, trial.strategy, interval)
-        signals = trial.strategy.signals(bars, indicators, series.timeframe, trial.rules, interval.start_ms)
+        bars, indicators = read_inputs(database, series, trial.strategy, trial.rules, interval)
+        signals = signals_of(series, trial.strategy, trial.rules, bars, indicators, interval.start_ms)
         yield interval.end_ms, bar_arrays(bars[index_ms(bars.index) >= interval.start_ms], signals["entry"])
 
 

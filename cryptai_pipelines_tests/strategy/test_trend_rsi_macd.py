@@ -1,4 +1,4 @@
-"""Signals know nothing of the future, and do not depend on how a series was brought up to date."""
+"""The rows of `trend_rsi_macd` know nothing of the future, and do not depend on how a series was brought up to date."""
 
 from __future__ import annotations
 
@@ -13,15 +13,26 @@ from cryptai_pipelines.indicators.chunks import chunk_start
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
-from cryptai_pipelines.strategy.parameters import StrategyParameters
-from cryptai_pipelines.strategy.signals import STRATEGIES, find_strategy
-from cryptai_pipelines.strategy.trend_rsi_macd import GATES, SCORES, SIGNAL_COLUMNS, signals, warmup_bars
+from cryptai_pipelines.strategy.checked import decide_checked
+from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS
+from cryptai_pipelines.strategy.protocol import Inputs
+from cryptai_pipelines.strategy.trend_rsi_macd import TREND_RSI_MACD, Parameters, warmup_bars
 
 from .conftest import random_bars, random_indicators
 
 SEEDS = st.integers(0, 2**32 - 1)
-DEFAULTS = StrategyParameters()
+DEFAULTS = Parameters()
+COLUMNS = [*(column.name for column in TREND_RSI_MACD.columns), *DECISION_COLUMNS, "entry"]
+GATES = TREND_RSI_MACD.gates
+SCORES = tuple(column.name for column in TREND_RSI_MACD.columns if column.kind == "score")
 in_small = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def signals(
+    bars: pd.DataFrame, indicators: pd.DataFrame, timeframe: Timeframe, parameters: Parameters, start_ms: int
+) -> pd.DataFrame:
+    rows = decide_checked(TREND_RSI_MACD, Inputs(bars, indicators, None, timeframe), parameters)
+    return rows[index_ms(bars.index) >= start_ms]
 
 
 def assert_same(left: pd.DataFrame, right: pd.DataFrame) -> None:
@@ -63,7 +74,7 @@ def test_any_split_gives_the_same_bits(small_chunks, timeframe, seed, cuts, spar
     opens = index_ms(bars.index)
     for begin, end in zip([0, *sorted(cuts)], [*sorted(cuts), 1200], strict=True):
         start_ms = int(opens[begin])
-        window = int(np.searchsorted(opens, chunk_start(start_ms, timeframe))) - warmup_bars(timeframe) - spare
+        window = int(np.searchsorted(opens, chunk_start(start_ms, timeframe))) - warmup_bars(DEFAULTS, timeframe) - spare
         given_bars = bars.iloc[max(window, 0) : end]
         given_rows = indicators.iloc[max(begin - DEFAULTS.rsi_window, 0) : end]
         assert_same(signals(given_bars, given_rows, timeframe, DEFAULTS, start_ms), whole.iloc[begin:end])
@@ -75,7 +86,7 @@ def test_split_and_prefix_on_recorded_bars(recorded):
     opens = index_ms(bars.index)
     for begin in (1, 5_000, 8_191, 8_192, 20_011, 39_999):
         start_ms = int(opens[begin])
-        window = max(int(np.searchsorted(opens, chunk_start(start_ms, Timeframe.H1))) - warmup_bars(Timeframe.H1), 0)
+        window = max(int(np.searchsorted(opens, chunk_start(start_ms, Timeframe.H1))) - warmup_bars(DEFAULTS, Timeframe.H1), 0)
         part = signals(bars.iloc[window:], indicators.iloc[window:], Timeframe.H1, DEFAULTS, start_ms)
         assert_same(part, whole.iloc[begin:])
     for known in (1, 19, 500, 8_200, 30_001):
@@ -84,7 +95,7 @@ def test_split_and_prefix_on_recorded_bars(recorded):
 
 def test_recorded_bars_reach_every_verdict(recorded):
     rows = signals(*recorded, Timeframe.H1, DEFAULTS, 0)
-    assert len(rows) == len(recorded[0]) and list(rows.columns) == list(SIGNAL_COLUMNS)
+    assert len(rows) == len(recorded[0]) and list(rows.columns) == COLUMNS
     for gate in ("trend_gate", "rsi_gate", "macd_gate", "data_quality_gate"):
         assert {True, False, pd.NA} == set(rows[gate].unique()), gate
     assert 0.01 < rows["entry"].mean() < 0.2
@@ -118,7 +129,7 @@ def test_missing_indicator_rows_are_unknown(recorded):
 def test_no_wanted_rows_gives_no_rows(recorded):
     bars, indicators = (frame.iloc[:30] for frame in recorded)
     rows = signals(bars, indicators, Timeframe.H1, DEFAULTS, int(index_ms(bars.index)[-1]) + 1)
-    assert len(rows) == 0 and list(rows.columns) == list(SIGNAL_COLUMNS)
+    assert len(rows) == 0 and list(rows.columns) == COLUMNS
     assert len(signals(bars.iloc[:0], indicators.iloc[:0], Timeframe.H1, DEFAULTS, 0)) == 0
 
 
@@ -136,10 +147,3 @@ def test_bad_bars_are_named(change, message):
     bars = random_bars(1, Timeframe.H1, 10)
     with pytest.raises(BadArgument, match=message):
         signals(change(bars), random_indicators(1, bars), Timeframe.H1, DEFAULTS, 0)
-
-
-def test_strategies_are_found_by_name():
-    assert find_strategy("trend_rsi_macd").signals is signals
-    assert all(name == strategy.name for name, strategy in STRATEGIES.items())
-    with pytest.raises(BadArgument, match="strategy 'moon' is not known; accepted: trend_rsi_macd"):
-        find_strategy("moon")

@@ -1,0 +1,36 @@
+"""What a strategy reads, computed from the bars of a whole series. What is stored is read by `orchestration`; both are the same
+values, because indicators and structure are defined on the whole series."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from cryptai_pipelines.indicators.chunks import compute
+from cryptai_pipelines.indicators.market_structure import readings
+from cryptai_pipelines.indicators.registry import REGISTRY
+from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.strategy.protocol import Inputs, Strategy
+
+
+def indicator_columns(strategy: Strategy, parameters: Any) -> tuple[str, ...]:
+    """The columns of the indicators that `strategy` names, in order."""
+    return tuple(output for name in strategy.indicators(parameters) for output in REGISTRY[name].outputs)
+
+
+def gather(
+    bars: pd.DataFrame, strategy: Strategy, parameters: Any, timeframe: Timeframe, scores: pd.DataFrame | None = None
+) -> Inputs:
+    """Everything `strategy` reads of `bars`, which are a series from its first bar on (index `ts` UTC, ascending, on the grid;
+    open, high, low, close, volume float64 and finite; is_filled bool, absent when no bar is filled).
+
+    Values have the warm-up of the indicators and are NaN before it. A bar's row depends on that bar and earlier ones only.
+    """
+    flagged = bars if "is_filled" in bars else bars.assign(is_filled=False)
+    first = int(index_ms(bars.index)[0]) if len(bars) else 0
+    specs = [REGISTRY[name] for name in strategy.indicators(parameters)]
+    length = strategy.structure(parameters)
+    structure = None if length is None else readings(flagged, timeframe, length)
+    return Inputs(flagged, compute(bars, specs, timeframe, first), structure, timeframe, scores)
