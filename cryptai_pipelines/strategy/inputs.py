@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 
 from cryptai_pipelines.indicators.chunks import compute
-from cryptai_pipelines.indicators.market_structure import readings
-from cryptai_pipelines.indicators.registry import REGISTRY
+from cryptai_pipelines.indicators.registry import find_indicator
+from cryptai_pipelines.indicators.structure_readings import structure_readings
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.protocol import Inputs, Strategy
@@ -17,7 +17,7 @@ from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 
 def indicator_columns(strategy: Strategy, parameters: Any) -> tuple[str, ...]:
     """The columns of the indicators that `strategy` names, in order."""
-    return tuple(output for name in strategy.indicators(parameters) for output in REGISTRY[name].outputs)
+    return tuple(output for name in strategy.indicators(parameters) for output in find_indicator(name).outputs)
 
 
 def gather(
@@ -30,7 +30,7 @@ def gather(
     """
     flagged = bars if "is_filled" in bars else bars.assign(is_filled=False)
     first = int(index_ms(bars.index)[0]) if len(bars) else 0
-    specs = [REGISTRY[name] for name in strategy.indicators(parameters)]
+    specs = [find_indicator(name) for name in strategy.indicators(parameters)]
     length = strategy.structure(parameters)
-    structure = None if length is None else readings(flagged, timeframe, length)
+    structure = None if length is None else structure_readings(flagged, timeframe, length)
     return Inputs(flagged, compute(bars, specs, timeframe, first), structure, timeframe, scores)
