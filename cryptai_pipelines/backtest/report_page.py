@@ -13,6 +13,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.report import Report
 from cryptai_pipelines.backtest.report_charts import figures
 from cryptai_pipelines.backtest.report_style import STYLE
+from cryptai_pipelines.backtest.tables import monthly_returns
 
 _TRADES_SHOWN = 1_000
 # Nothing may be fetched, whatever stands in the page. Plotly writes styles, and some of its traces make functions from text.
@@ -77,16 +78,6 @@ def render(report: Report) -> str:
         f"<title>{escape(report.title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
         f"<body><main>{body}</main><script>{_drawing(report)}</script></body></html>"
     )
-
-
-def monthly_returns(equity: pd.Series, initial_capital: float) -> pd.DataFrame:
-    """Return of each UTC month as a share: a row per year, columns 1 to 12 and `year`; NaN for months without a row."""
-    if not len(equity):
-        return pd.DataFrame(columns=[*range(1, 13), "year"], dtype="float64")
-    months = equity.groupby([equity.index.year, equity.index.month]).last()
-    table = (months / months.shift(1, fill_value=initial_capital) - 1).unstack().reindex(columns=range(1, 13))
-    years = equity.groupby(equity.index.year).last()
-    return table.assign(year=years / years.shift(1, fill_value=initial_capital) - 1)
 
 
 def _span(equity: pd.Series) -> str:

@@ -1,5 +1,5 @@
 """How much of a result may be luck: Sharpe ratios held against chance and against the number of trials. Intervals by resampling
-are in `bootstrap`, the metrics themselves in `metrics`.
+are in `bootstrap`, what is concluded from both in `verdict`.
 
 All Sharpe ratios here are per period and not annualised, with the sample standard deviation (ddof 1). Sources: Bailey and López
 de Prado, "The Sharpe Ratio Efficient Frontier" (2012) and "The Deflated Sharpe Ratio" (2014); Bailey, Borwein, López de Prado
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryptai_pipelines.backtest.metrics import sharpe_ratio
+from cryptai_pipelines.backtest.return_metrics import long_enough, moments, sharpe_ratio
 from cryptai_pipelines.market.errors import BadInput
 
 BLOCKS = 16
@@ -23,6 +23,11 @@ _MOST_BLOCKS = 20
 _NORMAL = NormalDist()
 _EULER = 0.5772156649015329
 _SPLITS_AT_A_TIME = 2_000
+_TERMS = 10_000
+_LOG_ROOT_PI = 0.5 * math.log(math.pi)
+
+
+SIGNIFICANCE_METRICS = ("psr", "dsr", "min_track_record", "t_statistic", "t_test_p")
 
 
 class Overfitting(NamedTuple):
@@ -36,7 +41,7 @@ class Overfitting(NamedTuple):
 
 
 def per_period_sharpe(returns: np.ndarray) -> float:
-    """`metrics.sharpe_ratio` of one period; NaN also for returns too small to have a deviation."""
+    """`return_metrics.sharpe_ratio` of one period; NaN also for returns too small to have a deviation."""
     return sharpe_ratio(returns, 1.0) if len(returns) > 1 and np.std(returns) > 0 else math.nan
 
 
@@ -50,6 +55,38 @@ def probabilistic_sharpe(returns: np.ndarray, benchmark: float = 0.0) -> float:
     if math.isnan(sharpe) or math.isnan(spread):
         return math.nan
     return _NORMAL.cdf((sharpe - benchmark) * math.sqrt(len(returns) - 1) / spread)
+
+
+def significance_metrics(returns: np.ndarray, span_days: float, trial_sharpes: np.ndarray | None) -> dict[str, float]:
+    """All `SIGNIFICANCE_METRICS` of `returns` against a ratio of 0, `dsr` against the luckiest trial (NaN without any).
+    Those that judge a Sharpe ratio are NaN where it would not be reported: below 30 returns or 14 days."""
+    reported = long_enough(len(returns), span_days)
+    statistic = t_statistic(returns)
+    return {
+        "psr": probabilistic_sharpe(returns) if reported else math.nan,
+        "dsr": deflated_sharpe(returns, trial_sharpes) if reported and trial_sharpes is not None else math.nan,
+        "min_track_record": least_track_record(returns) if reported else math.nan,
+        "t_statistic": statistic,
+        "t_test_p": math.nan if math.isnan(statistic) else student_tail(statistic, len(returns) - 1),
+    }
+
+
+def t_statistic(returns: np.ndarray) -> float:
+    """Of the mean against 0: per-period Sharpe ratio times the root of the number of returns; NaN where that is."""
+    return per_period_sharpe(returns) * math.sqrt(len(returns))
+
+
+def student_tail(statistic: float, freedom: int) -> float:
+    """The probability that Student's t with `freedom` degrees is above `statistic`: a one-sided p-value.
+
+    Half the regularised incomplete beta function I_x(freedom / 2, 1 / 2) at x = freedom / (freedom + t^2), by its continued
+    fraction (Abramowitz and Stegun 26.5.8 and 26.7.1).
+    """
+    if math.isinf(statistic):
+        return 0.0 if statistic > 0 else 1.0
+    square = statistic * statistic
+    tail = 0.5 * _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + square), square / (freedom + square))
+    return tail if statistic >= 0 else 1 - tail
 
 
 def luckiest_sharpe(trial_sharpes: np.ndarray) -> float:
@@ -132,12 +169,49 @@ def _sharpes(sums: np.ndarray, squares: np.ndarray, centre: np.ndarray, periods:
     return ratios
 
 
+def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
+    """I_x(a, b) where one of both is 1/2, `rest` being 1 - x without its rounding."""
+    if x <= 0 or rest <= 0:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):  # beyond, the fraction converges slowly, and the other end is near
+        return 1 - _incomplete_beta(b, a, rest, x)
+    scale = _log_gamma_step(max(a, b)) - _LOG_ROOT_PI + a * _log(x, rest) + b * _log(rest, x)
+    above, below = 1.0, 1 / _away_from_zero(1 - (a + b) * x / (a + 1))
+    fraction = below
+    for m in range(1, _TERMS):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            below = 1 / _away_from_zero(1 + term * below)
+            above = _away_from_zero(1 + term / above)
+            step = below * above
+            fraction *= step
+        if abs(step - 1) < 1e-15:
+            break
+    return math.exp(scale) * fraction / a
+
+
+def _log(value: float, rest: float) -> float:
+    """log of `value` = 1 - `rest`, from the one of both that keeps its digits."""
+    return math.log(value) if value < 0.5 else math.log1p(-rest)
+
+
+def _log_gamma_step(a: float) -> float:
+    """log of Gamma(a + 1/2) / Gamma(a); by its series where the difference of two large logarithms would lose digits."""
+    if a < 200:
+        return math.lgamma(a + 0.5) - math.lgamma(a)
+    return 0.5 * math.log(a) - 1 / (8 * a) + 1 / (192 * a**3)
+
+
+def _away_from_zero(value: float) -> float:
+    return value if abs(value) > 1e-300 else 1e-300
+
+
 def _sharpe_spread(returns: np.ndarray) -> float:
     """sqrt(1 - g3 SR + (g4 - 1) / 4 SR^2), with population skewness g3 and kurtosis g4 (3 for a normal); NaN when undefined."""
     sharpe = per_period_sharpe(returns)
     if math.isnan(sharpe):
         return math.nan
-    scaled = (returns - np.mean(returns)) / np.std(returns)
-    skewness, kurtosis = float(np.mean(scaled**3)), float(np.mean(scaled**4))
+    skewness, kurtosis = moments(returns)
     variance = 1 - skewness * sharpe + (kurtosis - 1) / 4 * sharpe**2
     return math.sqrt(variance) if variance > 0 else math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -65,3 +66,15 @@ def real_hours(real_data) -> Callable[[int, int], pd.DataFrame]:
 @pytest.fixture
 def market_arrays() -> Callable[[int], BarArrays]:
     return lambda seed: bar_arrays(*random_market(seed, 200))
+
+
+@pytest.fixture(scope="session")
+def documented() -> dict[str, list[str]]:
+    """The metrics of docs/metrics.md: cells of each row of a table of formulas, by name. Daily rows are no metrics."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
+    sections = [part for part in text.split("\n## ") if "\n| name | formula | edges | source |" in part]
+    # A bar in a cell is written as \\|, which ends no cell.
+    lines = [line for part in sections for line in part.splitlines() if line.startswith("| `")]
+    # A bar in a cell is written as \\|, which ends no cell.
+    rows = [line.replace("\\|", "/").removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+    return {row[0].strip("`"): row for row in rows}

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from cryptai_pipelines.backtest import simulate
 from cryptai_pipelines.backtest.engine import advance, settle, start
 from cryptai_pipelines.backtest.inputs import bar_arrays
-from cryptai_pipelines.backtest.metrics import METRICS, bars_per_year, return_metrics, sharpe_ratio, sortino_ratio, summary
+from cryptai_pipelines.backtest.metrics import METRICS, bars_per_year, summary
 from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.return_metrics import return_metrics, sharpe_ratio, sortino_ratio
 from cryptai_pipelines.market.timeframe import TIMEFRAMES
 
 from .conftest import random_market

@@ -16,7 +16,8 @@ from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, write_report
 from cryptai_pipelines.backtest.report_charts import figures
-from cryptai_pipelines.backtest.report_page import monthly_returns, render
+from cryptai_pipelines.backtest.report_page import render
+from cryptai_pipelines.backtest.tables import monthly_returns
 from cryptai_pipelines.backtest.thinning import drawdowns, last_of_buckets, lowest_of_buckets
 
 from .conftest import random_market
