@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -16,9 +15,9 @@ import pandas as pd
 
 from cryptai_pipelines.indicators.chunks import compute
 from cryptai_pipelines.indicators.leaks import Columns
-from cryptai_pipelines.indicators.market_structure import readings
-from cryptai_pipelines.indicators.registry import REGISTRY
+from cryptai_pipelines.indicators.registry import find_indicator
 from cryptai_pipelines.indicators.spec import IndicatorSpec
+from cryptai_pipelines.indicators.structure_readings import structure_readings
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
@@ -48,23 +47,21 @@ def leak_target(name: str, timeframe: Timeframe) -> LeakTarget:
     if name in STRATEGIES:
         return _as_target(name, STRATEGIES[name], timeframe)
     if name == MARKET_STRUCTURE:
-        return LeakTarget(name, "indicator", lambda bars: readings(bars, timeframe))
-    if name in REGISTRY:
-        return LeakTarget(name, "indicator", _of_indicator(REGISTRY[name], timeframe))
-    raise BadInput(_not_known(name))
+        return LeakTarget(name, "indicator", lambda bars: structure_readings(bars, timeframe))
+    return LeakTarget(name, "indicator", _of_indicator(_known_indicator(name), timeframe))
 
 
-def _not_known(name: str) -> str:
-    strategies = ", ".join(sorted(STRATEGIES))
-    near = get_close_matches(name, [*STRATEGIES, *REGISTRY, MARKET_STRUCTURE])
-    nearest = f" (near: {', '.join(near)})" if near else ""
-    accepted = f"{strategies}, an indicator such as rsi_14, FILE.py[:NAME]"
-    return f"{name!r} is no strategy and no indicator{nearest}; accepted: {accepted}"
+def _known_indicator(name: str) -> IndicatorSpec:
+    try:
+        return find_indicator(name)
+    except BadInput as error:
+        strategies = ", ".join(sorted(STRATEGIES))
+        raise BadInput(f"{name!r} is no strategy ({strategies}), no FILE.py[:NAME], and {error}") from error
 
 
 def _as_target(name: str, thing: object, timeframe: Timeframe) -> LeakTarget:
     if isinstance(thing, Strategy):
-        return LeakTarget(thing.name, "strategy", _explained(thing.name, _of_strategy(thing, timeframe)))
+        return LeakTarget(thing.name, "strategy", _explained(thing.name, strategy_columns(thing, timeframe)))
     return LeakTarget(name, "function", _explained(name, _of_function(thing)))
 
 
@@ -87,7 +84,7 @@ def _of_indicator(spec: IndicatorSpec, timeframe: Timeframe) -> Columns:
     return lambda bars: compute(bars, [spec], timeframe, int(index_ms(bars.index)[0]))
 
 
-def _of_strategy(strategy: Strategy, timeframe: Timeframe) -> Columns:
+def strategy_columns(strategy: Strategy, timeframe: Timeframe) -> Columns:
     """Every column of its rows, with the default parameters."""
 
     def columns(bars: pd.DataFrame) -> pd.DataFrame:

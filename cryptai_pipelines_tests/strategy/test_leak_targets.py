@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from cryptai_pipelines.indicators.leaks import examine
+from cryptai_pipelines.indicators.leaks import examine, find_leak
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.strategy.leak_targets import leak_target
+from cryptai_pipelines.strategy.leak_targets import leak_target, strategy_columns
 from cryptai_pipelines.strategy.signals import STRATEGIES
 from cryptai_pipelines_tests.indicators.samples import random_bars
+from cryptai_pipelines_tests.strategy.strategy_corpus import CLEAN, LEAKING
 
 BARS = random_bars(41, 1_200, Timeframe.H1).assign(is_filled=False)
+MARKET = random_bars(43, 700, Timeframe.H1).assign(is_filled=False)
 CLEAN_AND_NOT = """
 import dataclasses
 
@@ -28,7 +30,7 @@ def _inner(bars):
 """
 
 
-@pytest.mark.parametrize("name", [*STRATEGIES, "rsi_14", "bollinger", "market_structure"])
+@pytest.mark.parametrize("name", [*STRATEGIES, "rsi_14", "bollinger_30_2.5", "market_structure"])
 def test_ours_are_clean(name: str) -> None:
     target = leak_target(name, Timeframe.H1)
     examined = examine(target.compute, BARS, cuts=40)
@@ -75,7 +77,23 @@ def test_what_a_function_raises_names_it(tmp_path: Path) -> None:
 
 
 def test_names_that_are_not_known_are_told_what_is_near(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="'bolinger' is no strategy and no indicator .near: bollinger"):
+    with pytest.raises(BadInput, match="'bolinger' is no strategy .*nearest known: bollinger"):
         leak_target("bolinger", Timeframe.H1)
     with pytest.raises(BadInput, match="there is no file nowhere.py"):
         leak_target("nowhere.py", Timeframe.H1)
+
+
+def test_the_corpus_of_strategies_is_as_large_as_it_should_be() -> None:
+    assert len(CLEAN) >= 20 and len(LEAKING) >= 15
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_a_clean_strategy_is_not_accused(name: str) -> None:
+    for seed in range(2):
+        assert find_leak(strategy_columns(CLEAN[name], Timeframe.H1), MARKET, seed=seed) is None
+
+
+@pytest.mark.parametrize("name", LEAKING)
+def test_a_strategy_that_knows_the_future_is_found(name: str) -> None:
+    for seed in range(2):
+        assert find_leak(strategy_columns(LEAKING[name], Timeframe.H1), MARKET, seed=seed) is not None
