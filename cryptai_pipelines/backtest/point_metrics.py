@@ -1,5 +1,6 @@
 """The metrics by which the points of a search are compared: those of a scheduled backtest, over daily values, for many points
-at once. What each means and its edge cases stand in `docs/metrics.md`; one backtest's metrics are in `metrics`."""
+at once. What each means and its edge cases stand in `docs/metrics.md`; one backtest's metrics are in `metrics` and
+`return_metrics`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, compound_growth
+from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR, compound_growth, long_enough
 
 POINT_METRICS = (
     "total_return",
@@ -32,20 +33,18 @@ POINT_METRICS = (
 )
 """What is known of every point of a search, in the order it is shown."""
 
-_LEAST_RETURNS = 30
-_LEAST_DAYS = 14.0
-
 
 def daily_returns(values: np.ndarray, initial_capital: float) -> np.ndarray:
-    """Simple returns of equity at the ends of consecutive days, one row per point; the first from the capital. float64."""
+    """Simple returns of equity at the ends of consecutive days, one row per point; the first from the capital, and 0 on a day
+    that begins with nothing. float64."""
     before = np.empty_like(values)
     before[:, 1:] = values[:, :-1]
     before[:, :1] = initial_capital
-    return values / before - 1
+    return np.divide(values, before, out=np.ones_like(values), where=before != 0) - 1
 
 
 def return_columns(values: np.ndarray, initial_capital: float, span_days: float) -> dict[str, np.ndarray]:
-    """cagr, volatility, sharpe, sortino and var_95 as in `metrics.return_metrics` with 365 days to the year, one value per row
+    """cagr, volatility, sharpe, sortino and var_95 as in `return_metrics` with 365 days to the year, one value per row
     of `values`: equity at the ends of days, float64, positive. A row's results do not depend on the other rows."""
     rows, days = values.shape
     unknown = np.full(rows, math.nan)
@@ -53,7 +52,7 @@ def return_columns(values: np.ndarray, initial_capital: float, span_days: float)
         return dict.fromkeys(("cagr", "volatility", "sharpe", "sortino", "var_95"), unknown)
     returns = daily_returns(values, initial_capital)
     columns = dict.fromkeys(("cagr", "volatility", "sharpe", "sortino"), unknown)
-    if days >= _LEAST_RETURNS and span_days >= _LEAST_DAYS:
+    if long_enough(days, span_days):
         mean, deviation = returns.mean(axis=1), returns.std(axis=1, ddof=1)
         losses = np.minimum(returns, 0.0)
         downside = np.sqrt((losses * losses).mean(axis=1))

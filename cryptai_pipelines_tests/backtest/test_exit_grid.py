@@ -15,10 +15,10 @@ from cryptai_pipelines.backtest.daily import daily_rows
 from cryptai_pipelines.backtest.exit_grid import charges_of, exit_grid, grid_trades, market_of
 from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_DTYPE, run_pairs
 from cryptai_pipelines.backtest.inputs import bar_arrays
-from cryptai_pipelines.backtest.metrics import return_metrics
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS
 from cryptai_pipelines.backtest.records import ExitReason
+from cryptai_pipelines.backtest.return_metrics import return_metrics
 from cryptai_pipelines.market.errors import BadArgument
 
 from .conftest import random_arguments, random_market

@@ -1,0 +1,88 @@
+"""Where tasks of `evaluation` are done: in this process, on its threads, or in processes that share the bars by memory-mapped
+files. Results do not depend on it. What is evaluated in which order is the affair of `search`."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.backtest.evaluation import Answer, Evaluator, Subject, Task
+from cryptai_pipelines.market.bars import OHLCV, index_ms, ts_index
+from cryptai_pipelines.market.timeframe import parse_timeframe
+
+_COLUMNS = (*OHLCV, "is_filled")
+_evaluator: Evaluator | None = None
+
+
+class Submit(Protocol):
+    """Hands a task to whoever does it next."""
+
+    def __call__(self, task: Task) -> Future[Answer]:
+        """The answer, when it is there."""
+
+
+@contextmanager
+def local_workers(subject: Subject, jobs: int | None = None, *, one_signal_set: bool = False) -> Iterator[Submit]:
+    """Workers of this machine, `jobs` of them (None: one per core).
+
+    one_signal_set: the points differ in nothing that the strategy reads. What is left to compute then runs on threads at full
+    speed, and no process has to be started.
+    """
+    count = jobs or os.cpu_count() or 1
+    if count == 1 or one_signal_set:
+        evaluator = Evaluator(subject)
+        with ThreadPoolExecutor(count) as threads:
+            yield lambda task: threads.submit(evaluator.evaluate, task)
+    else:
+        with tempfile.TemporaryDirectory(prefix="cryptai-sweep-") as folder:
+            save_subject(subject, Path(folder))
+            with _processes(folder, count) as submit:
+                yield submit
+
+
+@contextmanager
+def _processes(folder: str, count: int) -> Iterator[Callable[[Task], Future[Answer]]]:
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (folder,))
+    try:
+        yield lambda task: pool.submit(_work, task)
+    finally:
+        # After a failure nobody wants the answers that are still to come.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def save_subject(subject: Subject, folder: Path) -> None:
+    """Write the subject to `folder`, one file per column."""
+    np.save(folder / "ts.npy", index_ms(subject.bars.index))
+    for name in _COLUMNS:
+        np.save(folder / f"{name}.npy", subject.bars[name].to_numpy())
+    plain = {"timeframe": subject.timeframe.code, "strategy": subject.strategy}
+    parameters = {"rules": dict(subject.rules), "engine": dict(subject.engine)}
+    (folder / "subject.json").write_text(json.dumps({**plain, **parameters}))
+
+
+def load_subject(folder: Path) -> Subject:
+    """The subject that `save_subject` wrote, its columns mapped from the files."""
+    told = json.loads((folder / "subject.json").read_text())
+    columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
+    bars = pd.DataFrame(columns, index=ts_index(np.load(folder / "ts.npy")), copy=False)
+    return Subject(bars, parse_timeframe(told["timeframe"]), told["strategy"], told["rules"], told["engine"])
+
+
+def _begin(folder: str) -> None:
+    global _evaluator
+    _evaluator = Evaluator(load_subject(Path(folder)))
+
+
+def _work(task: Task) -> Answer:
+    assert _evaluator is not None
+    return _evaluator.evaluate(task)
