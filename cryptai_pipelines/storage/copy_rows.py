@@ -26,6 +26,8 @@ _CHUNK_ROWS = 32_768
 _WIRE_FORMATS = {"float8": ">f8", "float4": ">f4", "int8": ">i8", "int4": ">i4", "int2": ">i2", "bool": "?"}
 _DTYPES = {"float8": "float64", "float4": "float32", "int8": "int64", "int4": "int32", "int2": "int16", "bool": "bool"}
 _DTYPES |= {"timestamptz": "int64", "date": "int64"}
+# On the wire jsonb is JSON text behind the version of that format.
+_JSONB_VERSION = b"\x01"
 _PG_EPOCH_MS = 946_684_800_000
 _DAY_MS = 86_400_000
 # What timestamptz can hold, in epoch milliseconds: 4713 BC to 294276 AD.
@@ -72,8 +74,8 @@ def encode(table: Table, name: str, value: Value, rows: int) -> Field:
         raise BadInput(f"{table.name} has no column {name!r} for rows; it has: {' '.join(table.types)}")
     kind, nullable = table.types[name].rstrip("?"), table.types[name].endswith("?")
     where = f"{table.name}.{name}"
-    if kind == "text":
-        return _encode_text(value, rows, nullable, where)
+    if kind in ("text", "jsonb"):
+        return _encode_text(value, rows, nullable, where, _JSONB_VERSION if kind == "jsonb" else b"")
     array, missing = _checked(value, rows, _DTYPES[kind], where)
     if nullable and kind in ("float8", "float4"):
         missing = missing | np.isnan(array)
@@ -114,14 +116,15 @@ def _on_the_wire(array: np.ndarray, kind: str, where: str) -> np.ndarray:
     return array.astype(_WIRE_FORMATS[kind])
 
 
-def _encode_text(value: Value, rows: int, nullable: bool, where: str) -> Field:
+def _encode_text(value: Value, rows: int, nullable: bool, where: str, prefix: bytes) -> Field:
     if isinstance(value, str):
-        return Field(np.frombuffer(_utf8(value, where), dtype=f"S{len(value.encode())}") if value else np.empty(1, "V0"))
+        content = prefix + _utf8(value, where)
+        return Field(np.frombuffer(content, dtype=f"S{len(content)}") if content else np.empty(1, "V0"))
     if not isinstance(value, np.ndarray) or value.shape != (rows,) or value.dtype.kind not in "OUT":
         raise BadInput(f"{where} takes one text or an array of {rows} texts, not {value!r:.60}")
     missing = np.ma.getmaskarray(value)
     encoded = [
-        None if gone or text is None or text != text else _utf8(text, where)
+        None if gone or text is None or text != text else prefix + _utf8(text, where)
         for text, gone in zip(np.ma.getdata(value).tolist(), missing.tolist(), strict=True)
     ]
     if not nullable and None in encoded:

@@ -131,8 +131,22 @@ _DAILY = Table(
     },
     ("backtest_id", "day"),
 )
+_POINTS = Table(
+    "sweep_points",
+    {
+        "sweep_id": "int8",
+        "fold": "int4",
+        "number": "int4",
+        "key": "text",
+        "point": "jsonb",
+        "metrics": "jsonb?",
+        "refusal": "text?",
+    },
+    ("sweep_id", "fold", "number"),
+)
 
-TABLES: dict[str, Table] = {table.name: table for table in (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _SIGNALS, _TRADES, _DAILY)}
+_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _SIGNALS, _TRADES, _DAILY, _POINTS)
+TABLES: dict[str, Table] = {table.name: table for table in _ALL}
 
 
 def derived_table(name: str) -> Table:
