@@ -1,5 +1,5 @@
 """Intervals by resampling: the stationary bootstrap of a series of returns, and the order and luck of trades. What is made of
-chance beyond that is in `significance`.
+chance beyond that is in `significance`, what is concluded in `verdict`.
 
 Source of the stationary bootstrap: Politis and Romano, "The Stationary Bootstrap" (1994). The same seed gives the same
 intervals.
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from cryptai_pipelines.market.errors import BadInput
 
 REPEATS = 2_000
+OUTCOME_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _CELLS_AT_A_TIME = 4_000_000
 
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -81,6 +83,23 @@ def resampled(
     return {name: spread(np.concatenate(parts), confidence) for name, parts in values.items()}
 
 
+def result_intervals(
+    returns: np.ndarray,
+    pnl: np.ndarray,
+    periods_per_year: float,
+    *,
+    repeats: int = REPEATS,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Spread]:
+    """The intervals that a report shows: `sharpe` (annualised) and `max_drawdown` of stationary resamples of the returns,
+    `profit_factor` of such resamples of the profits of the trades in the order of their exits."""
+    year = math.sqrt(periods_per_year)
+    settings = {"repeats": repeats, "confidence": confidence, "seed": seed}
+    of_returns = resampled(returns, {"sharpe": lambda rows: sharpes(rows) * year, "max_drawdown": drawdowns}, **settings)
+    return {**of_returns, **resampled(pnl, {"profit_factor": profit_factors}, **settings)}
+
+
 def reordered_trades(
     pnl: np.ndarray, capital: float, *, repeats: int = REPEATS, confidence: float = 0.95, seed: int = 0, replaced: bool = True
 ) -> dict[str, Spread]:
@@ -90,24 +109,42 @@ def reordered_trades(
     pnl: of each trade in the quote currency; capital: before the first. A sequence that loses the whole capital ends at -1.
     """
     _check(confidence, repeats)
+    finals, falls = _other_orders(pnl, capital, repeats, seed, replaced)
+    return {"total_return": spread(finals / capital - 1, confidence), "max_drawdown": spread(falls, confidence)}
+
+
+def trade_outcomes(pnl: np.ndarray, capital: float, *, repeats: int = REPEATS, seed: int = 0) -> pd.DataFrame:
+    """Quantiles of what the same trades could have come to: rows `OUTCOME_QUANTILES`, columns (shuffled, final_equity),
+    (shuffled, max_drawdown), (resampled, final_equity), (resampled, max_drawdown). Shuffled: the same profits in another
+    order; resampled: drawn with replacement. NaN without trades; arguments as in `reordered_trades`."""
+    _check(0.5, repeats)
+    columns = {}
+    for name, replaced in (("shuffled", False), ("resampled", True)):
+        finals, falls = _other_orders(pnl, capital, repeats, seed, replaced)
+        for metric, values in (("final_equity", finals), ("max_drawdown", falls)):
+            columns[name, metric] = (
+                np.quantile(values, OUTCOME_QUANTILES) if len(pnl) else np.full(len(OUTCOME_QUANTILES), np.nan)
+            )
+    return pd.DataFrame(columns, index=pd.Index(OUTCOME_QUANTILES, name="quantile"))
+
+
+def _other_orders(pnl: np.ndarray, capital: float, repeats: int, seed: int, replaced: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Final equity and maximum drawdown of each of the other orders; NaN without trades."""
     if not 0 < capital < math.inf:
         raise BadInput(f"capital {capital} is not accepted; accepted: above 0")
     if not np.isfinite(pnl).all():
         raise BadInput(f"trade {int(np.argmin(np.isfinite(pnl)))} has the profit {pnl[~np.isfinite(pnl)][0]}; accepted: finite")
-    if not len(pnl):
-        nothing = Spread(math.nan, math.nan, math.nan, 1.0)
-        return {"total_return": nothing, "max_drawdown": nothing}
+    finals, falls = np.full(repeats, np.nan), np.full(repeats, np.nan)
     random = np.random.default_rng(seed)
-    totals, drawdowns = np.empty(repeats), np.empty(repeats)
-    for number in range(repeats):
+    for number in range(repeats if len(pnl) else 0):
         order = random.integers(0, len(pnl), len(pnl)) if replaced else random.permutation(len(pnl))
         equity = np.maximum(capital + np.cumsum(pnl[order]), 0.0)
         ruined = np.flatnonzero(equity == 0.0)
         if len(ruined):
             equity[ruined[0] :] = 0.0
         peaks = np.maximum(np.maximum.accumulate(equity), capital)
-        totals[number], drawdowns[number] = equity[-1] / capital - 1, min(0.0, float((equity / peaks - 1).min()))
-    return {"total_return": spread(totals, confidence), "max_drawdown": spread(drawdowns, confidence)}
+        finals[number], falls[number] = equity[-1], min(0.0, float((equity / peaks - 1).min()))
+    return finals, falls
 
 
 def spread(values: np.ndarray, confidence: float) -> Spread:

@@ -10,15 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptai_pipelines.backtest.bootstrap import (
+    OUTCOME_QUANTILES,
     Spread,
     drawdowns,
     mean_block,
     profit_factors,
     reordered_trades,
     resampled,
+    result_intervals,
     sharpes,
     spread,
     stationary_indices,
+    trade_outcomes,
 )
 from cryptai_pipelines.market.errors import BadInput
 
@@ -153,3 +156,28 @@ def test_nothing_comes_of_nothing_and_bad_input_is_named() -> None:
         resampled(np.array([1.0]), {}, confidence=1.0)
     with pytest.raises(BadInput, match="blocks of 0.5"):
         stationary_indices(5, 1, 0.5, 0)
+
+
+def test_intervals_of_a_result_hold_its_own_numbers() -> None:
+    random = np.random.default_rng(8)
+    returns, pnl = random.normal(0.001, 0.02, 1_000), random.normal(5, 100, 200)
+    told = result_intervals(returns, pnl, 365.0, repeats=500)
+    own = {"sharpe": sharpes(returns[None])[0] * math.sqrt(365), "profit_factor": profit_factors(pnl[None])[0]}
+    assert list(told) == ["sharpe", "max_drawdown", "profit_factor"]
+    for name, value in own.items():
+        assert told[name].low < value < told[name].high, name
+    assert told["max_drawdown"].low < told["max_drawdown"].high < 0
+    nothing = result_intervals(returns, np.empty(0), 365.0, repeats=10)["profit_factor"]
+    assert nothing.undefined == 1.0
+
+
+def test_outcomes_of_the_same_trades() -> None:
+    pnl = np.random.default_rng(9).normal(10, 60, 80)
+    told = trade_outcomes(pnl, 1_000.0, repeats=1_000)
+    assert told.index.tolist() == list(OUTCOME_QUANTILES)
+    np.testing.assert_allclose(told["shuffled", "final_equity"], 1_000 + pnl.sum())
+    assert (told.diff().iloc[1:] >= -1e-9).all(axis=None)
+    assert told.loc[0.5, ("resampled", "final_equity")] == pytest.approx(1_000 + pnl.sum(), rel=0.1)
+    spread_of_sums = told.loc[0.95, ("resampled", "final_equity")] - told.loc[0.05, ("resampled", "final_equity")]
+    assert spread_of_sums == pytest.approx(2 * 1.645 * pnl.std() * math.sqrt(80), rel=0.1)
+    assert trade_outcomes(np.empty(0), 1.0).isna().all(axis=None)

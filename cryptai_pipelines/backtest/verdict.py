@@ -1,0 +1,114 @@
+"""What may be concluded from a backtest: has it an edge, has it shown none, or is there too little of it to tell. The
+probabilities are those of `significance`, the interval that of `bootstrap`; what else is suspicious is in `review`.
+
+An edge is affirmed only when all of these hold:
+- at least 30 trades and 30 returns;
+- the probability that the true Sharpe ratio is above that of the market, and above 0, is at least `confidence`;
+- so is the probability that it is above what luck alone shows in the best of as many trials as were made;
+- the interval of the Sharpe ratio over stationary resamples, which knows of the memory in the returns, is above 0.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cryptai_pipelines.backtest.bootstrap import Spread, resampled, sharpes
+from cryptai_pipelines.backtest.return_metrics import LEAST_RETURNS
+from cryptai_pipelines.backtest.significance import (
+    least_track_record,
+    luckiest_sharpe,
+    per_period_sharpe,
+    probabilistic_sharpe,
+)
+from cryptai_pipelines.market.errors import BadInput
+
+EDGE, NO_EDGE, TOO_LITTLE = "has an edge", "no edge shown", "too little data"
+LEAST_TRADES = 30
+CONFIDENCE = 0.95
+_REPEATS = 1_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`answer`: one of `EDGE`, `NO_EDGE`, `TOO_LITTLE`. All Sharpe ratios are of one period, not annualised.
+
+    sharpe: of the returns; market_sharpe: of the market, at least 0; luckiest_sharpe: what the best of `trials` shows without
+    skill. psr: the probability that the true ratio is above the market's, dsr: above the luckiest. least_track_record: how
+    many returns like these both take at the confidence asked for, infinite when no number does. interval: of the ratio over
+    resamples. reasons: one sentence for each condition, those that fail first.
+    """
+
+    answer: str
+    trade_count: int
+    periods: int
+    trials: int
+    sharpe: float
+    market_sharpe: float
+    luckiest_sharpe: float
+    psr: float
+    dsr: float
+    least_track_record: float
+    interval: Spread
+    reasons: tuple[str, ...]
+
+
+def judge(
+    returns: np.ndarray,
+    trade_count: int,
+    *,
+    trial_sharpes: np.ndarray | None = None,
+    market: np.ndarray | None = None,
+    confidence: float = CONFIDENCE,
+    repeats: int = _REPEATS,
+    seed: int = 0,
+) -> Verdict:
+    """The verdict on a backtest of `trade_count` closed trades.
+
+    returns: simple, per period, float64. market: returns of the traded market in the same periods; None for a benchmark of 0.
+    trial_sharpes: per-period Sharpe ratios of all trials that were made on the way here, this one among them; NaN for a trial
+    without one, which adds to their number only; None for a single trial. The same input gives the same verdict. `BadInput`
+    for a confidence outside 0.5 to 1, or returns that are not finite.
+    """
+    if not np.isfinite(returns).all():
+        raise BadInput(
+            f"return {int(np.argmin(np.isfinite(returns)))} is {returns[~np.isfinite(returns)][0]}; accepted: finite"
+        )
+    sharpe = per_period_sharpe(returns)
+    held = max(0.0, _known(math.nan if market is None else per_period_sharpe(market)))
+    lucky = 0.0 if trial_sharpes is None else luckiest_sharpe(trial_sharpes)
+    needed = least_track_record(returns, max(held, _known(lucky)), confidence)
+    interval = resampled(returns, {"sharpe": sharpes}, repeats=repeats, confidence=confidence, seed=seed)["sharpe"]
+    psr = probabilistic_sharpe(returns, held)
+    dsr = math.nan if math.isnan(lucky) else probabilistic_sharpe(returns, lucky)
+    trials = 1 if trial_sharpes is None else len(trial_sharpes)
+    wanted, rivals = f"{confidence:.0%} is needed", f"the luckiest of {trials:,} without skill"
+    conditions = (
+        (trade_count >= LEAST_TRADES, f"{trade_count} trades; at least {LEAST_TRADES} are needed"),
+        (len(returns) >= LEAST_RETURNS, f"{len(returns)} returns; at least {LEAST_RETURNS} are needed"),
+        (psr >= confidence, f"better than the market with a probability of {_share(psr)}; {wanted}"),
+        (
+            dsr >= confidence,
+            f"better than {rivals} with a probability of {_share(dsr)}; {wanted}",
+        ),
+        (interval.low > 0, f"Sharpe ratio per period {sharpe:.4f}, by resampling from {interval.low:.4f}; above 0 is needed"),
+        (needed <= len(returns), f"{len(returns):,} returns; {_count(needed)} like these are needed for such probabilities"),
+    )
+    enough, all_hold = conditions[0][0] and conditions[1][0], all(holds for holds, _ in conditions)
+    answer = TOO_LITTLE if not enough else EDGE if all_hold else NO_EDGE
+    reasons = tuple(sentence for _, sentence in sorted(conditions, key=lambda condition: condition[0]))
+    return Verdict(answer, trade_count, len(returns), trials, sharpe, held, lucky, psr, dsr, needed, interval, reasons)
+
+
+def _known(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
+
+
+def _share(probability: float) -> str:
+    return "unknown" if math.isnan(probability) else f"{probability:.1%}"
+
+
+def _count(needed: float) -> str:
+    return "no number of returns" if not math.isfinite(needed) else f"{math.ceil(needed):,}"
