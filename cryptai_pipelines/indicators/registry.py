@@ -1,6 +1,6 @@
 """Which indicators exist, by name, and which of them are stored unless asked otherwise. What each is stands in `trend`,
-`momentum`, `volatility`, `volume` and `candles`, how names carry parameters in `families`; when and on which bars they are
-computed belongs to `chunks`, why a warm-up is as long as it is to `warmup`."""
+`momentum`, `volatility`, `volume`, `carried` and `candles`, how names carry parameters in `families`; when and on which bars
+they are computed belongs to `chunks`, why a warm-up is as long as it is to `warmup`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 from cryptai_pipelines.indicators.candles import CANDLES
+from cryptai_pipelines.indicators.carried import CARRIED
 from cryptai_pipelines.indicators.families import Family, parse_name
 from cryptai_pipelines.indicators.momentum import MOMENTUM
 from cryptai_pipelines.indicators.spec import IndicatorSpec
@@ -16,7 +17,7 @@ from cryptai_pipelines.indicators.volatility import VOLATILITY
 from cryptai_pipelines.indicators.volume import VOLUME_INDICATORS
 from cryptai_pipelines.market.errors import BadArgument
 
-FAMILIES: tuple[Family, ...] = (*TREND, *MOMENTUM, *VOLATILITY, *VOLUME_INDICATORS)
+FAMILIES: tuple[Family, ...] = (*TREND, *MOMENTUM, *VOLATILITY, *VOLUME_INDICATORS, *CARRIED)
 
 
 def index_by_name(specs: Iterable[IndicatorSpec]) -> dict[str, IndicatorSpec]:

@@ -3,7 +3,7 @@ that it gathers; when and on which bars they are computed belongs to `chunks`.""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -22,6 +22,11 @@ OHLC = ("open", "high", "low", "close")
 HIGH_LOW_CLOSE_VOLUME = ("high", "low", "close", "volume")
 
 
+Carry = Callable[[Mapping[str, np.ndarray], int, np.ndarray | None], Sequence[np.ndarray]]
+"""`carry(columns, first, before)`: the outputs of rows `first:` of the input columns. The rows before are the warm-up, all of
+the series when they are fewer. `before`: the outputs of row `first - 1`, as stored; None when the series begins at `first`."""
+
+
 @dataclass(frozen=True)
 class IndicatorSpec:
     """One indicator. `compute` maps the input columns (equal-length contiguous float64, finite) to one float64 array of that
@@ -31,6 +36,9 @@ class IndicatorSpec:
     `warmup` is the number of existing bars before a bar after which older ones no longer matter (`warmup` module), of which
     `lull` are a margin for prices that stand still. `fill` is a faster way to the same bits, where there is one (`filling`
     module).
+
+    With `carry` the indicator is *carried*: it goes on from its own outputs at the bar before, which are all that it keeps of
+    what came earlier than its warm-up. `compute` is then what it gives from the first bar of a series on.
     """
 
     name: str
@@ -41,6 +49,29 @@ class IndicatorSpec:
     compute: Compute
     fill: Fill | None = None
     lull: int = 0
+    carry: Carry | None = None
+
+    @property
+    def settled(self) -> int:
+        """At how many existing bars before a bar its value is good, but for a lull. With fewer it is NaN, unless the indicator
+        is carried: then `carry` decides."""
+        return self.warmup - self.lull
+
+
+def carried_indicator(
+    name: str,
+    inputs: tuple[str, ...],
+    warmup: int,
+    carry: Carry,
+    outputs: tuple[str, ...],
+    parameters: Mapping[str, float] = MappingProxyType({}),
+) -> IndicatorSpec:
+    """The entry of an indicator that goes on from its own outputs; `warmup` is for what else it reads of the bars before."""
+
+    def compute(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
+        return tuple(carry(columns, 0, None))
+
+    return IndicatorSpec(name, inputs, outputs, MappingProxyType(dict(parameters)), warmup, compute, carry=carry)
 
 
 def talib_indicator(

@@ -1,6 +1,6 @@
 """Volume beside the price, within a window. Formulas are TA-Lib's; what weighs by volume is added up here, and is NaN where
-nothing was traded in its window. What adds up volume from the first bar of a series on has no warm-up that would do, and is not
-here."""
+nothing was traded in its window. What adds up volume from the first bar of a series on is in
+`carried`."""
 
 from __future__ import annotations
 

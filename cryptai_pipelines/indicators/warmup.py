@@ -1,7 +1,8 @@
 """How many bars of the past an indicator needs: the derivations behind every declared warm-up. No indicator is named here.
 
 An indicator with a finite window needs the rest of that window. A recursive one never forgets entirely; its warm-up is the
-number of bars after which what came before moves the value by less than `TOLERANCE`, relative.
+number of bars after which what came before moves the value by less than `TOLERANCE`, relative. One that is carried (`carried`)
+goes on from its own last value; its warm-up is for what else it reads.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ CHAIN: tuple[Entry, ...] = (
         deps=("validated_bars",),
         table="technical_indicators",
         kinds=frozenset({"python", "postgres", "numpy"}),
-        code_version="1",
-        description="TA-Lib indicators on canonical chunks: bringing a series up to date in any number of steps gives the "
-        "same bits as computing it once.",
+        code_version="2",
+        description="The configured indicators on canonical chunks: bringing a series up to date in any number of steps gives "
+        "the same bits as computing it once.",
     ),
     Entry(
         name="signals",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.timeframe import Timeframe
 
@@ -39,6 +40,14 @@ def random_bars(
     ts = timeframe.ceil(1_500_000_000_000) + np.arange(count) * timeframe.ms
     frame = pd.DataFrame(columns, index=ts_index(ts))
     return frame[rng.random(count) >= missing]
+
+
+def settled(values: np.ndarray, spec: IndicatorSpec) -> np.ndarray:
+    """Values of a whole series without those that may still depend on where it begins."""
+    values = np.array(values, dtype="float64")
+    if spec.carry is None:
+        values[: spec.settled] = np.nan
+    return values
 
 
 def bits(frame: pd.DataFrame) -> bytes:

@@ -13,16 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptai_pipelines.indicators import chunks
-from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
-from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY
+from cryptai_pipelines.indicators.chunks import carried_columns, chunk_start, compute, output_columns, warmup_bars
+from cryptai_pipelines.indicators.registry import DEFAULT_SET, REGISTRY, find_indicator
 from cryptai_pipelines.indicators.spec import IndicatorSpec
-from cryptai_pipelines.indicators.warmup import LULL_BARS, wilder_bars
+from cryptai_pipelines.indicators.warmup import LULL_BARS, ema_bars, wilder_bars
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe
 from cryptai_pipelines_tests.indicators.samples import bits, random_bars, recorded_bars
 
+CARRIED = tuple(map(find_indicator, ("obv", "accumulation_distribution", "supertrend_2_1")))
 # The same indicators with a warm-up a tenth as long, and short chunks: a thousand bars then have many of both.
-HASTY = tuple(dataclasses.replace(spec, warmup=max(spec.warmup // 10, 1)) for spec in DEFAULT_SET)
+HASTY = (
+    *(dataclasses.replace(spec, warmup=max(spec.warmup // 10, 1), lull=0) for spec in DEFAULT_SET if spec.carry is None),
+    *CARRIED,
+)
+WHOLE = (*DEFAULT_SET, *CARRIED)
 
 bar_cases = st.builds(
     random_bars,
@@ -46,29 +51,33 @@ def true_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunks, "CHUNK_BARS", 8_192)
 
 
-def as_shell(bars: pd.DataFrame, specs: tuple[IndicatorSpec, ...], timeframe: Timeframe, start_ms: int) -> pd.DataFrame:
-    """`compute` given no more than it asks for: the chunk of `start_ms` and the warm-up bars before it."""
+def as_shell(
+    bars: pd.DataFrame, specs: tuple[IndicatorSpec, ...], timeframe: Timeframe, start_ms: int, stored: pd.DataFrame
+) -> pd.DataFrame:
+    """`compute` given no more than it asks for: the chunk of `start_ms`, the warm-up bars before it, and of the rows `stored`
+    what the carried ones were at the bar before the chunk."""
     begin = int(np.searchsorted(index_ms(bars.index), chunk_start(start_ms, timeframe)))
-    return compute(bars.iloc[max(0, begin - warmup_bars(specs)) :], specs, timeframe, start_ms)
+    before = stored[carried_columns(specs)].loc[bars.index[begin - 1]] if begin else None
+    return compute(bars.iloc[max(0, begin - warmup_bars(specs)) :], specs, timeframe, start_ms, before)
 
 
-@given(bars=bar_cases, specs=st.sampled_from([HASTY, DEFAULT_SET]), data=st.data())
+@given(bars=bar_cases, specs=st.sampled_from([HASTY, WHOLE]), data=st.data())
 @settings(max_examples=80)
 def test_any_increments_give_the_bits_of_the_batch(
     bars: pd.DataFrame, specs: tuple[IndicatorSpec, ...], data: st.DataObject
 ) -> None:
     whole = compute(bars, specs, Timeframe.H1, 0)
     cuts = sorted(data.draw(st.sets(st.integers(1, max(len(bars) - 1, 1)), max_size=6)) | {0, len(bars)})
-    stored = [
-        as_shell(bars.iloc[:known], specs, Timeframe.H1, int(index_ms(bars.index)[have]))
-        for have, known in zip(cuts[:-1], cuts[1:], strict=True)
-        if have < len(bars)
-    ]
+    stored = whole.iloc[:0]
+    for have, known in zip(cuts[:-1], cuts[1:], strict=True):
+        if have < len(bars):
+            start_ms = int(index_ms(bars.index)[have])
+            stored = pd.concat((stored, as_shell(bars.iloc[:known], specs, Timeframe.H1, start_ms, stored)))
     assert whole.index.equals(bars.index)
-    assert bits(pd.concat(stored) if stored else whole.iloc[:0]) == bits(whole)
+    assert bits(stored) == bits(whole)
 
 
-@given(bars=bar_cases, specs=st.sampled_from([HASTY, DEFAULT_SET]), share=st.floats(0, 1))
+@given(bars=bar_cases, specs=st.sampled_from([HASTY, WHOLE]), share=st.floats(0, 1))
 @settings(max_examples=80)
 def test_a_value_does_not_know_later_bars(bars: pd.DataFrame, specs: tuple[IndicatorSpec, ...], share: float) -> None:
     known = round(share * len(bars))
@@ -87,18 +96,40 @@ def test_a_restated_bar_changes_nothing_before_it_and_one_recomputation_renews_t
     restated = bars * np.where(np.arange(len(bars)) == at, 1.5, 1.0)[:, None]
     before, after = compute(bars, HASTY, Timeframe.H1, 0), compute(restated, HASTY, Timeframe.H1, 0)
     assert bits(before.iloc[:at]) == bits(after.iloc[:at])
-    assert bits(as_shell(restated, HASTY, Timeframe.H1, int(index_ms(bars.index)[at]))) == bits(after.iloc[at:])
+    renewed = as_shell(restated, HASTY, Timeframe.H1, int(index_ms(bars.index)[at]), before.iloc[:at])
+    assert bits(renewed) == bits(after.iloc[at:])
+
+
+@given(bars=bar_cases, data=st.data())
+@settings(max_examples=40)
+def test_a_bar_that_goes_or_comes_is_renewed_by_one_recomputation_from_there(bars: pd.DataFrame, data: st.DataObject) -> None:
+    if len(bars) < 3:
+        return
+    at = data.draw(st.integers(1, len(bars) - 2))
+    fewer = bars.drop(index=bars.index[at])
+    for old, new in ((bars, fewer), (fewer, bars)):
+        whole = compute(new, HASTY, Timeframe.H1, 0)
+        kept = compute(old, HASTY, Timeframe.H1, 0).iloc[:at]
+        renewed = as_shell(new, HASTY, Timeframe.H1, int(index_ms(bars.index)[at]), kept)
+        assert bits(pd.concat((kept, renewed))) == bits(whole)
 
 
 @given(bars=bar_cases)
 @settings(max_examples=30)
-def test_values_are_absent_only_where_talib_has_none(bars: pd.DataFrame) -> None:
-    ours = compute(bars, DEFAULT_SET, Timeframe.H1, 0)
-    for spec in DEFAULT_SET:
-        if len(bars):
-            peer = spec.compute({name: bars[name].to_numpy() for name in spec.inputs})
-            for name, values in zip(spec.outputs, peer, strict=True):
-                assert np.array_equal(np.isnan(ours[name].to_numpy()), np.isnan(values)), name
+def test_values_are_absent_before_the_warm_up_and_nowhere_else(bars: pd.DataFrame) -> None:
+    ours = compute(bars, WHOLE, Timeframe.H1, 0)
+    for spec in WHOLE:
+        first = spec.settled if spec.carry is None or spec.name.startswith("supertrend") else 0
+        for name in spec.outputs:
+            assert np.array_equal(np.isnan(ours[name].to_numpy()), np.arange(len(bars)) < first), name
+
+
+def test_what_is_carried_has_to_be_given() -> None:
+    bars = random_bars(1, 300, Timeframe.H1)
+    for before in (None, {"close": 1.0}):
+        with pytest.raises(ValueError, match="'obv' goes on from 'obv' of the bar before the chunk"):
+            compute(bars, CARRIED, Timeframe.H1, int(index_ms(bars.index)[200]), before)
+    assert carried_columns(WHOLE)[:2] == ["obv", "accumulation_distribution"]
 
 
 def test_writing_in_place_and_copying_give_the_same_bits() -> None:
@@ -117,6 +148,7 @@ def test_the_value_of_a_chunk_comes_from_its_bars_and_the_declared_warm_up() -> 
         begin, end = np.searchsorted(ts, [start, start + span])
         warm = slice(max(0, begin - REGISTRY["ema_200"].warmup), end)
         expected = talib.EMA(close[warm], 200)[begin - end :]
+        expected[: max(0, ema_bars(200) - begin)] = np.nan
         assert np.array_equal(expected, whole["ema_200"].to_numpy()[begin:end], equal_nan=True)
         warm = slice(max(0, begin - 19), end)
         expected = talib.CCI(high[warm], low[warm], close[warm], 20)[begin - end :]
@@ -135,7 +167,7 @@ def test_prefixes_and_increments_of_a_recorded_series(
     for end in ends.tolist():
         assert bits(compute(bars.iloc[:end], DEFAULT_SET, timeframe, 0)) == bits(whole.iloc[:end])
         have = max(0, end - int(rng.integers(1, 30)))
-        tail = as_shell(bars.iloc[:end], DEFAULT_SET, timeframe, int(index_ms(bars.index)[have]))
+        tail = as_shell(bars.iloc[:end], DEFAULT_SET, timeframe, int(index_ms(bars.index)[have]), whole.iloc[:have])
         assert bits(tail) == bits(whole.iloc[have:end])
 
 
@@ -201,6 +233,6 @@ def test_a_missing_column_and_a_foreign_index_are_refused() -> None:
 
 
 def test_the_longest_warm_up_is_what_a_shell_reads() -> None:
-    assert warmup_bars(DEFAULT_SET) == REGISTRY["ema_200"].warmup
+    assert warmup_bars(DEFAULT_SET) == ema_bars(200)
     assert warmup_bars((REGISTRY["rsi_14"], REGISTRY["sma_20"])) == wilder_bars(14) + LULL_BARS
     assert warmup_bars(()) == 0

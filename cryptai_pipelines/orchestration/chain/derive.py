@@ -25,15 +25,16 @@ def bring_derived_up_to_date(
     input_asset: str,
     extra_keys: Mapping[str, str],
     made_of: str,
-    warmup_bars: int,
+    warmup_bars: int | None,
     compute_block: Callable[[Interval], pd.DataFrame],
     on_progress: OnProgress,
 ) -> Outcome:
     """Bring the table `asset` of the leased series in line with `input_asset`, where changes of it can be seen.
 
     `compute_block` gives the rows of all bars in an interval, made of the bars of their canonical chunks and of `warmup_bars`
-    existing ones before each. Each block is one transaction; the state that calls the series
-    up to date is written with the last one, so that a kill in between repeats blocks and loses nothing.
+    existing ones before each; None: of all that there are before, by way of the rows that are stored. Each block is one
+    transaction; the state that calls the series up to date is written with the last one, so that a kill in between repeats
+    blocks and loses nothing.
     """
     series, written = lease.series, Change()
     stale = find_stale(database, asset, input_asset, series, made_of)

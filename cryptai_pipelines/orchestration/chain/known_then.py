@@ -33,7 +33,8 @@ def signals_known_then(
             continue
         start_ms = int(index_ms(block.index)[0])
         bars = pd.concat((bars.tail(max(before, behind)), block))
-        fresh = compute(bars, DEFAULT_SET, timeframe, start_ms)
+        last = None if indicators.empty else indicators.iloc[-1]
+        fresh = compute(bars, DEFAULT_SET, timeframe, start_ms, last)
         indicators = pd.concat((indicators.tail(behind), fresh))
         signals = signals_of(series, strategy, trial.rules, bars.tail(len(indicators)), indicators, start_ms)
         yield block, signals

@@ -77,7 +77,7 @@ def _touched(
         return touched
     change = Interval(series.timeframe.floor(restated.first_ts), series.timeframe.floor(restated.last_ts) + series.timeframe.ms)
     end = max(change.end_ms, stored.end_ms + series.timeframe.ms)
-    seen = _seen(cursor, series, change, technical_indicators.look_back(DEFAULT_SET), end)
+    seen = _seen(cursor, series, change, technical_indicators.reach(DEFAULT_SET), end)
     touched[technical_indicators.ASSET] = _rows(restatements.count_indicators(cursor, series, seen), seen)
     for name, strategy in sorted(STRATEGIES.items()):
         warmup = strategy.warmup_bars(strategy.parameters(), series.timeframe)
@@ -89,7 +89,7 @@ def _touched(
     return touched
 
 
-def _seen(cursor: Cursor, series: Series, change: Interval, warmup: int, end_ms: int) -> Interval:
+def _seen(cursor: Cursor, series: Series, change: Interval, warmup: int | None, end_ms: int) -> Interval:
     last = reach_end(cursor, series, change, warmup)
     return Interval(change.start_ms, end_ms if last is None else min(last, end_ms))
 

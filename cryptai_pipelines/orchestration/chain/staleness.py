@@ -68,9 +68,9 @@ def find_stale(database: Database, asset: str, input_asset: str, series: Series,
     return Stale(asset, series, changes[0].start_ms, end, tuple(changes), source, own, version)
 
 
-def reached(source: Cursor | Database, stale: Stale, warmup_bars: int) -> list[Interval]:
+def reached(source: Cursor | Database, stale: Stale, warmup_bars: int | None) -> list[Interval]:
     """What of a per-bar asset the changes of its input can touch, ascending and apart, when the values of a canonical chunk are
-    made of the chunk and of the `warmup_bars` existing bars before it."""
+    made of the chunk and of the `warmup_bars` existing bars before it; None: of all bars before it."""
     spans = []
     for change in stale.changes:
         end = reach_end(source, stale.series, change, warmup_bars) if change.end_ms < stale.end_ms else None
@@ -78,12 +78,14 @@ def reached(source: Cursor | Database, stale: Stale, warmup_bars: int) -> list[I
     return merged(spans)
 
 
-def reach_end(source: Cursor | Database, series: Series, change: Interval, warmup_bars: int) -> int | None:
+def reach_end(source: Cursor | Database, series: Series, change: Interval, warmup_bars: int | None) -> int | None:
     """Where the last chunk ends that a change of the bars in `change` can touch; None when that is the end of the series.
 
     A chunk's warm-up reaches back to the change when fewer than `warmup_bars` existing bars lie between them. Bars that
     appeared or went are counted right by this: those in between that did not change are the same before and after.
     """
+    if warmup_bars is None:
+        return None
     last = change.end_ms - series.timeframe.ms
     if warmup_bars > 0:
         after = market_data.window_end(source, series, change.end_ms, warmup_bars)

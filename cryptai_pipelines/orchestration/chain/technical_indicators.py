@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.indicators.chunks import chunk_start, compute, output_columns, warmup_bars
+from cryptai_pipelines.indicators.chunks import carried_columns, chunk_start, compute, output_columns, warmup_bars
 from cryptai_pipelines.indicators.filled_share import FILLED_WINDOW, filled_share
 from cryptai_pipelines.indicators.spec import IndicatorSpec
+from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
@@ -31,20 +34,38 @@ def bring_up_to_date(
     derived.ensure_columns(database, ASSET, (*output_columns(specs), FILLED_SHARE))
     inputs = sorted({"is_filled", *(name for spec in specs for name in spec.inputs)})
     parameters: dict[str, object] = {spec.name: dict(spec.parameters) for spec in specs} | {FILLED_SHARE: FILLED_WINDOW}
-    warmup = look_back(specs)
+    warmup, carried = look_back(specs), carried_columns(specs)
 
     def block(interval: Interval) -> pd.DataFrame:
         begin = chunk_start(interval.start_ms, series.timeframe)
         window = market_data.window_start(database, series, begin, warmup)
         bars = market_data.read(database, series, window, interval.end_ms, columns=inputs)
-        frame = compute(bars.drop(columns="is_filled"), specs, series.timeframe, interval.start_ms)
+        before = _before(database, series, index_ms(bars.index), begin, carried)
+        frame = compute(bars.drop(columns="is_filled"), specs, series.timeframe, interval.start_ms, before)
         share = filled_share(bars["is_filled"].to_numpy())[len(bars) - len(frame) :]
         return frame.assign(**{FILLED_SHARE: share})
 
     made_of = made_from(lineage_version(ASSET), parameters)
-    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, warmup, block, on_progress)
+    return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, reach(specs), block, on_progress)
 
 
 def look_back(specs: Sequence[IndicatorSpec]) -> int:
     """How many existing bars before a canonical chunk its rows are made of."""
     return max(warmup_bars(specs), FILLED_WINDOW)
+
+
+def reach(specs: Sequence[IndicatorSpec]) -> int | None:
+    """How many existing bars after itself a changed one can be seen by, beyond its own chunk; None: by all."""
+    return None if carried_columns(specs) else look_back(specs)
+
+
+def _before(
+    database: Database, series: Series, opens: np.ndarray, chunk_ms: int, columns: Sequence[str]
+) -> Mapping[str, float] | None:
+    """The stored values of `columns` at the last of the bars `opens` before `chunk_ms`; None when there is no such bar."""
+    at = int(np.searchsorted(opens, chunk_ms)) - 1
+    if at < 0 or not columns:
+        return None
+    keys, last = {"symbol": series.symbol, "timeframe": series.timeframe.code}, int(opens[at])
+    [row] = derived.read(database, ASSET, keys, last, last + 1, columns).to_dict("records")
+    return row
