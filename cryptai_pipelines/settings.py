@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -54,6 +56,10 @@ class Settings(BaseSettings):
     take_profit: float = Field(0.15, gt=0, description="Target above the entry price, as a share of it")
     stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")
     min_risk_reward: float = Field(1.5, gt=0, description="Entries with a lower reward to risk after costs are refused")
+    strategy: str = Field("trend_rsi_macd", description="The scheduled strategy: a name, `FILE.py` or `FILE.py:NAME`")
+    parameters: Annotated[dict[str, int | float | str | bool], NoDecode] = Field(
+        {}, description='Its parameters and the engine\'s as a JSON object, such as `{"size": 0.5}`; `"inf"` for none'
+    )
     backups_kept: int = Field(7, ge=1, description="Backups kept of each database")
     alert_urls: SecretStr | None = Field(None, description="Apprise URLs that alerts are sent to, comma separated")
     alerts_per_hour: int = Field(20, ge=1, description="The most messages a receiver of alerts is sent within an hour")
@@ -94,6 +100,22 @@ class Settings(BaseSettings):
         if value not in ("carry_forward", "none"):
             raise BadInput(f"CRYPTAI_FILL={value!r} is not accepted; accepted: carry_forward none")
         return value
+
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _read_parameters(cls, value: object) -> object:
+        try:
+            given = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            given = None
+        if not isinstance(given, dict):
+            raise BadInput(f'CRYPTAI_PARAMETERS={value!r} is not accepted; accepted: a JSON object such as {{"size": 0.5}}')
+        return given
+
+    @field_validator("parameters")
+    @classmethod
+    def _read_infinity(cls, value: dict[str, int | float | str | bool]) -> dict[str, int | float | str | bool]:
+        return {name: math.inf if one == "inf" else one for name, one in value.items()}
 
     @field_validator("venue_urls")
     @classmethod

@@ -9,18 +9,24 @@ import typer
 from cryptai_pipelines.cli.options import EndOption, JsonOption, StartOption
 
 if TYPE_CHECKING:
-    from cryptai_pipelines.market.intervals import Interval
     from cryptai_pipelines.market.series import Series
+    from cryptai_pipelines.orchestration.chain.backtest_results import Trial
     from cryptai_pipelines.settings import Settings
 
 
 def backtest(
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="Such as BTC-USDT.")],
     timeframe: Annotated[str, typer.Option("--timeframe", "-t", metavar="CODE", help="1m 5m 15m 30m 1h 4h 1d 1w.")] = "1h",
-    strategy: Annotated[str, typer.Option(help="The strategy's name.")] = "trend_rsi_macd",
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A strategy's name, or FILE.py or FILE.py:NAME; else the scheduled one.")
+    ] = None,
     as_of: Annotated[str | None, typer.Option(metavar="TIME", help="On bars as known then (ISO 8601, UTC).")] = None,
     start: StartOption = None,
     end: EndOption = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A parameter of the strategy or the engine; as often as wanted."),
+    ] = None,
     capital: Annotated[float | None, typer.Option(help="Start capital in the quote currency.")] = None,
     take_profit: Annotated[float | None, typer.Option(help="Target as a share of the entry price, such as 0.15.")] = None,
     stop_loss: Annotated[float | None, typer.Option(help="Stop as a share of the entry price, such as 0.08.")] = None,
@@ -29,15 +35,16 @@ def backtest(
     slippage_bps: Annotated[float | None, typer.Option(help="Slippage per side in basis points.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Simulate the strategy on the stored bars of a series, print the metrics and write the report."""
+    """Simulate a strategy on the stored bars of a series, print the metrics and write the report."""
     from cryptai_pipelines.cli.output import print_json, say
     from cryptai_pipelines.cli.results import print_backtest
-    from cryptai_pipelines.cli.selection import chosen_moment, chosen_window
+    from cryptai_pipelines.cli.selection import chosen_moment, chosen_parameters, chosen_window
     from cryptai_pipelines.market.series import Series, parse_symbol
     from cryptai_pipelines.market.timeframe import parse_timeframe
+    from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial
     from cryptai_pipelines.settings import load_settings
 
-    given = {
+    options = {
         "initial_capital": capital,
         "take_profit": take_profit,
         "stop_loss": stop_loss,
@@ -45,9 +52,11 @@ def backtest(
         "fee_rate": fee_rate,
         "slippage_bps": slippage_bps,
     }
-    series = Series(parse_symbol(symbol), parse_timeframe(timeframe))
-    settings = load_settings().model_copy(update={name: value for name, value in given.items() if value is not None})
-    result = _simulated(series, strategy, settings, chosen_window(start, end), chosen_moment(as_of))
+    series, settings = Series(parse_symbol(symbol), parse_timeframe(timeframe)), load_settings()
+    asked = chosen_parameters(set_ or (), {name: value for name, value in options.items() if value is not None})
+    # What can be refused is refused before anything is started.
+    trial = chosen_trial(settings, strategy or settings.strategy, asked, chosen_window(start, end), chosen_moment(as_of))
+    result = _simulated(series, trial, settings)
     if json:
         print_json(result)
         return
@@ -55,20 +64,11 @@ def backtest(
     say(f"report: {result['report']}")
 
 
-def _simulated(
-    series: Series, strategy: str, settings: Settings, window: Interval | None, known_at_ms: int | None
-) -> dict[str, Any]:
+def _simulated(series: Series, trial: Trial, settings: Settings) -> dict[str, Any]:
     from cryptai_pipelines.cli.progress import shown_progress
     from cryptai_pipelines.cli.selection import run_name
-    from cryptai_pipelines.orchestration.chain.backtest_results import Trial
-    from cryptai_pipelines.orchestration.chain.steps import engine_parameters, strategy_parameters
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.orchestration.trial import run_trial
-    from cryptai_pipelines.strategy.signals import find_strategy
 
-    # What can be refused is refused before anything is started.
-    chosen = find_strategy(strategy)
-    engine, rules = engine_parameters(settings), strategy_parameters(settings, chosen)
-    trial = Trial("trial", chosen, rules, engine, window, known_at_ms)
     with open_store(settings) as store, shown_progress() as on_progress:
         return run_trial(store.database, settings, series, trial, run_name("backtest"), on_progress)

@@ -42,7 +42,7 @@ def _materialized() -> dict[str, Any]:
     from cryptai_pipelines.market.clock import parse_time
     from cryptai_pipelines.market.series import parse_series
     from cryptai_pipelines.orchestration.chain.publish import files_of
-    from cryptai_pipelines.orchestration.chain.steps import scheduled_trial
+    from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
     from cryptai_pipelines.orchestration.instance import dagster_environment, materialize_graph
     from cryptai_pipelines.orchestration.store import open_store
     from cryptai_pipelines.replay.recorded import open_recorded

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cryptai_pipelines.market.clock import SystemClock, parse_time, parse_window
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
@@ -103,6 +103,23 @@ def chosen_moment(as_of: str | None) -> int | None:
     if known_at is not None and known_at > SystemClock().now_ms():
         raise BadInput(f"--as-of {as_of!r} is in the future; accepted: a moment of which all is known")
     return known_at
+
+
+def chosen_parameters(texts: Sequence[str], options: Mapping[str, float]) -> dict[str, Any]:
+    """The values of `--set NAME=VALUE` (numbers, true, false, anything else a text) and of options of their own, by name;
+    `BadInput` for what is no such text, or a name that is given twice."""
+    from cryptai_pipelines.backtest.search_space import parse_dimension
+
+    chosen: dict[str, Any] = dict(options)
+    for text in texts:
+        name, values = parse_dimension(text)
+        given = values.get("choices")
+        if not isinstance(given, list) or len(given) != 1:
+            raise BadInput(f"--set {text!r} is not one value; accepted: NAME=VALUE, such as rsi_window=5")
+        if name in chosen:
+            raise BadInput(f"{name} is given twice, at last with --set {text!r}; accepted: once")
+        chosen[name] = given[0]
+    return chosen
 
 
 def run_name(command: str) -> str:

@@ -172,15 +172,13 @@ _ASKED = """WITH asked (symbol, timeframe, length, since, strategy) AS (
 """
 
 
-def evaluate(check: Check, database: Database, results: Sequence[SeriesResult]) -> dg.AssetCheckResult:
-    """Ask the check for those series whose asset was brought up to date. Of a series that did not get this far nothing is
-    known, and that is a finding too: a check must not be green because nobody looked."""
-    from cryptai_pipelines.strategy.signals import STRATEGY
-
+def evaluate(check: Check, database: Database, results: Sequence[SeriesResult], strategy: str) -> dg.AssetCheckResult:
+    """Ask the check for those series whose asset was brought up to date, of the scheduled `strategy`. Of a series that did not
+    get this far nothing is known, and that is a finding too: a check must not be green because nobody looked."""
     asset = check.spec.asset_key.to_user_string()
     reached = [result for result in results if asset in {outcome.asset for outcome in result.outcomes}]
     columns = (
-        STRATEGY,
+        strategy,
         [result.series.symbol for result in reached],
         [result.series.timeframe.code for result in reached],
         [result.series.timeframe.ms for result in reached],

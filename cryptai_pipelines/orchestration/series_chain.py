@@ -70,6 +70,7 @@ def series_chain(
 ) -> Iterator[dg.AssetCheckResult]:
     """Bring the chosen assets of the chosen series up to date."""
     from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding, planned
+    from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
     from cryptai_pipelines.orchestration.store import open_archive
 
     names = {entry.name for entry in CHAIN if dg.AssetKey(entry.name) in context.selected_asset_keys}
@@ -100,9 +101,10 @@ def series_chain(
             for result in walk(series, wanted, hold, settings.fetch_threads):
                 _log(context, result, Versions(database, result, listing), scheduled)
                 results.append(result)
+        strategy = scheduled_trial(settings).strategy.name
         for check in CHECKS:
             if check.spec.key in context.selected_asset_check_keys:
-                yield synced_result(results) if check is SYNCED else evaluate(check, database, results)
+                yield synced_result(results) if check is SYNCED else evaluate(check, database, results, strategy)
     _raise_for_failures(results)
 
 

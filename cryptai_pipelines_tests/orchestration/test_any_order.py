@@ -13,15 +13,14 @@ from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.orchestration.chain import receive, validated_bars
-from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.outcome import ignore_progress
-from cryptai_pipelines.orchestration.chain.steps import chain_steps, engine_parameters, holding, strategy_parameters
+from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
+from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial
 from cryptai_pipelines.orchestration.chain.walk import walk
 from cryptai_pipelines.orchestration.jobs import CHAIN_ASSETS
 from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.orchestration.trial import run_trial
 from cryptai_pipelines.storage.database import Database
-from cryptai_pipelines.strategy.signals import find_strategy
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.test_chain_properties import (
@@ -109,12 +108,9 @@ class World:
 
     def trial(self, scheduled_parameters):
         chosen = settings_for("http://127.0.0.1:1", self.folder)
-        strategy = find_strategy("trend_rsi_macd")
-        rules, engine = strategy_parameters(chosen, strategy), engine_parameters(chosen)
-        if not scheduled_parameters:
-            engine = type(engine)(take_profit=0.05)
+        asked = {} if scheduled_parameters else {"take_profit": 0.05}
         try:
-            trial = Trial("trial", strategy, rules, engine)
+            trial = chosen_trial(chosen, chosen.strategy, asked)
             run_trial(self.database, chosen, SERIES, trial, "any", ignore_progress)
         except CryptaiError as error:
             assert "no validated bars" in str(error)

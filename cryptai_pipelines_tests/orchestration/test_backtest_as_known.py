@@ -16,14 +16,13 @@ from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.orchestration.chain import known_then, staleness, steps, technical_indicators
-from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.outcome import ignore_progress
 from cryptai_pipelines.orchestration.chain.restatement import read_ledger
+from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial, scheduled_trial
 from cryptai_pipelines.orchestration.trial import run_trial
 from cryptai_pipelines.storage import backtests, derived
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.strategy import higher_timeframe, trend_rsi_macd
-from cryptai_pipelines.strategy.signals import find_strategy
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.test_chain_properties import (
     BARS,
@@ -48,9 +47,7 @@ def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def backtest(database: Database, home: Path, known_at_ms: int | None = None, window: Interval | None = None) -> dict[str, Any]:
     chosen = settings_for("http://127.0.0.1:1", home)
-    strategy = find_strategy("trend_rsi_macd")
-    rules, engine = steps.strategy_parameters(chosen, strategy), steps.engine_parameters(chosen)
-    trial = Trial("trial", strategy, rules, engine, window, known_at_ms)
+    trial = chosen_trial(chosen, "trend_rsi_macd", {}, window, known_at_ms)
     return run_trial(database, chosen, SERIES, trial, "test", ignore_progress)
 
 
@@ -103,7 +100,7 @@ def test_its_signals_are_those_that_are_stored(blocks: None, database: Database,
     with venue_with(walk_bars(6, set(range(500, 510))), tmp_path / "first", clock) as url:
         bring_up_to_date(database, url, tmp_path)
     chosen = settings_for("http://127.0.0.1:1", tmp_path)
-    trial = steps.scheduled_trial(chosen)
+    trial = scheduled_trial(chosen)
     computed = pd.concat(
         [signals for _, signals in known_then.signals_known_then(database, SERIES, trial, now_ms(), clock.at_ms)]
     )
@@ -128,7 +125,7 @@ def test_a_block_is_made_of_no_more_than_it_looks_back_upon(
     clock = FixedClock(START + BARS * HOUR + 60_000)
     with venue_with(walk_bars(6, set(range(500, 510))), tmp_path / "first", clock) as url:
         bring_up_to_date(database, url, tmp_path)
-    trial = steps.scheduled_trial(settings_for("http://127.0.0.1:1", tmp_path))
+    trial = scheduled_trial(settings_for("http://127.0.0.1:1", tmp_path))
     kept: list[int] = []
     computing = known_then.compute
 

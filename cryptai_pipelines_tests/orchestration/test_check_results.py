@@ -84,11 +84,11 @@ def check_of(asset, name):
 def test_a_check_fails_on_its_fault_and_only_then(planted, asset, name):
     store, results = planted
     check = check_of(asset, name)
-    sound = evaluate(check, store, results)
+    sound = evaluate(check, store, results, "trend_rsi_macd")
     assert sound.passed and sound.metadata["findings"].value == "none" and sound.metadata["series"].value == 2
     store.cursor.execute(FAULTS[asset, name])
     assert store.cursor.rowcount != 0
-    faulty = evaluate(check, store, results)
+    faulty = evaluate(check, store, results, "trend_rsi_macd")
     assert not faulty.passed and faulty.severity is check.severity
     findings = faulty.metadata["findings"].value
     assert ("ETH-USDT 1h" in findings or name == "schema") and "BTC-USDT" not in findings
@@ -102,7 +102,7 @@ def test_every_check_but_the_walks_own_has_a_planted_fault():
 def test_a_series_that_did_not_get_this_far_is_a_finding_and_not_asked_about(planted):
     store, results = planted
     cut = [SeriesResult(result.series, result.outcomes[:1], "validated_bars", "broke") for result in results]
-    age = evaluate(check_of("validated_bars", "bar_age"), store, cut)
+    age = evaluate(check_of("validated_bars", "bar_age"), store, cut, "trend_rsi_macd")
     assert age.metadata["series"].value == 0 and not age.passed
     assert "ETH-USDT 1h: not known, it failed at validated_bars" in age.metadata["findings"].value
     told = synced_result(cut)

@@ -6,9 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
 
-from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -21,20 +19,17 @@ from cryptai_pipelines.orchestration.chain import (
     validated_bars,
 )
 from cryptai_pipelines.orchestration.chain.archive_history import Archive
-from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead, judged_ahead
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
 from cryptai_pipelines.orchestration.chain.receive import ignore_stored
+from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
 from cryptai_pipelines.storage import series_sources, sync_log
 from cryptai_pipelines.storage.database import Database, DatabaseUnavailable
 from cryptai_pipelines.storage.leases import SeriesLease, take_series
-from cryptai_pipelines.strategy.parameters import parameters_in, parameters_of
-from cryptai_pipelines.strategy.protocol import Strategy
-from cryptai_pipelines.strategy.signals import STRATEGY, find_strategy
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +81,7 @@ def data_steps(
 def research_steps(
     database: Database, settings: Settings, run_id: str, on_progress: OnProgress = ignore_progress
 ) -> list[Step]:
-    """From validated bars to performance metrics, with the default strategy."""
+    """From validated bars to performance metrics, with the strategy of the settings."""
     trial = scheduled_trial(settings)
     reports = settings.home.resolve() / "reports"
 
@@ -168,26 +163,3 @@ def asked_once(source: BarSource) -> Callable[[], VenueNow]:
             return answers[0]
 
     return venue_now
-
-
-def scheduled_trial(settings: Settings) -> Trial:
-    """The trial that the schedule carries on: the default strategy with the settings' parameters."""
-    strategy = find_strategy(STRATEGY)
-    return Trial("scheduled", strategy, strategy_parameters(settings, strategy), engine_parameters(settings))
-
-
-def strategy_parameters(settings: Settings, strategy: Strategy) -> Any:
-    """The strategy's parameters: those that are settings, too, as the settings have them."""
-    shared = [one.name for one in parameters_in(strategy.parameters) if hasattr(settings, one.name)]
-    return parameters_of(strategy.parameters, {name: getattr(settings, name) for name in shared})
-
-
-def engine_parameters(settings: Settings) -> EngineParameters:
-    """The engine's parameters as the settings have them."""
-    return EngineParameters(
-        take_profit=settings.take_profit,
-        stop_loss=settings.stop_loss,
-        fee_rate=settings.fee_rate,
-        slippage_bps=settings.slippage_bps,
-        initial_capital=settings.initial_capital,
-    )

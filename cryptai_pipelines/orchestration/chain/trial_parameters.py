@@ -1,0 +1,66 @@
+"""What a trial is made of, by the settings and by what a person asks for. What each parameter means is said by the strategy and
+by `backtest.parameters`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any
+
+from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.settings import Settings
+from cryptai_pipelines.strategy.parameters import parameters_in, parameters_of
+from cryptai_pipelines.strategy.protocol import Strategy
+from cryptai_pipelines.strategy.signals import find_strategy
+
+ENGINE_PARAMETERS = tuple(field.name for field in fields(EngineParameters))
+
+
+def scheduled_trial(settings: Settings) -> Trial:
+    """The trial that the schedule carries on: strategy and parameters of the settings."""
+    strategy = find_strategy(settings.strategy)
+    rules, engine = parameters_for(settings, strategy, settings.parameters)
+    return Trial("scheduled", strategy, rules, engine)
+
+
+def chosen_trial(
+    settings: Settings,
+    strategy_name: str,
+    asked: Mapping[str, Any],
+    window: Interval | None = None,
+    known_at_ms: int | None = None,
+) -> Trial:
+    """A person's trial. `asked`: parameters of the strategy and of the engine by name. The settings' own parameters hold for
+    the settings' own strategy."""
+    strategy = find_strategy(strategy_name)
+    own = settings.parameters if strategy.name == find_strategy(settings.strategy).name else {}
+    rules, engine = parameters_for(settings, strategy, {**own, **asked})
+    return Trial("trial", strategy, rules, engine, window, known_at_ms)
+
+
+def parameters_for(settings: Settings, strategy: Strategy, asked: Mapping[str, Any]) -> tuple[Any, EngineParameters]:
+    """Parameters of `strategy` and of the engine; a name that both know is the same for both.
+
+    The later of these counts: the defaults, the settings' defaults, the exits that belong to the strategy, a setting that was
+    set, what is `asked` for. `BadInput` for a name that neither knows, `BadArgument` for a value that is not accepted.
+    """
+    names = [one.name for one in parameters_in(strategy.parameters)]
+    _check_known(asked, [*names, *ENGINE_PARAMETERS], strategy.name)
+    plain = {name: getattr(settings, name) for name in (*names, *ENGINE_PARAMETERS) if name in type(settings).model_fields}
+    given = {name: value for name, value in plain.items() if name in settings.model_fields_set} | dict(asked)
+    rules = parameters_of(strategy.parameters, {name: value for name, value in (plain | given).items() if name in names})
+    chosen = {**plain, **strategy.exits(rules), **given}
+    return rules, EngineParameters(**{name: value for name, value in chosen.items() if name in ENGINE_PARAMETERS})
+
+
+def _check_known(asked: Mapping[str, Any], known: list[str], strategy: str) -> None:
+    for name in asked:
+        if name not in known:
+            nearest = get_close_matches(name, known, n=3, cutoff=0.5) or sorted(set(known))
+            raise BadInput(
+                f"parameter {name!r} is none of strategy {strategy!r} or of the engine; accepted: {' '.join(nearest)}"
+            )
