@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -38,15 +39,17 @@ def bring_up_to_date(
     """Compute and store the signals that changed indicators make stale, block by block; a block is one transaction."""
     series = lease.series
     derived.ensure_columns(database, ASSET, (FILLED_SHARE,))
-
-    def block(interval: Interval) -> pd.DataFrame:
-        bars, indicators = read_inputs(database, series, strategy, parameters, interval)
-        signals = signals_of(series, strategy, parameters, bars, indicators, interval.start_ms)
-        return signals.assign(**{FILLED_SHARE: indicators[FILLED_SHARE].reindex(signals.index)})
-
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
     keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(parameters, series.timeframe)
+    block = partial(computed, database, series, strategy, parameters)
     return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress)
+
+
+def computed(database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval) -> pd.DataFrame:
+    """The rows of the bars in `interval`, made of stored bars and indicators before its end and of no later ones."""
+    bars, indicators = read_inputs(database, series, strategy, parameters, interval)
+    signals = signals_of(series, strategy, parameters, bars, indicators, interval.start_ms)
+    return signals.assign(**{FILLED_SHARE: indicators[FILLED_SHARE].reindex(signals.index)})
 
 
 def signals_of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -32,21 +33,21 @@ def bring_up_to_date(
     """Compute and store what changed bars make stale, block by block; a block is one transaction."""
     series = lease.series
     derived.ensure_columns(database, ASSET, (*output_columns(specs), FILLED_SHARE))
-    inputs = sorted({"is_filled", *(name for spec in specs for name in spec.inputs)})
     parameters: dict[str, object] = {spec.name: dict(spec.parameters) for spec in specs} | {FILLED_SHARE: FILLED_WINDOW}
-    warmup, carried = look_back(specs), carried_columns(specs)
-
-    def block(interval: Interval) -> pd.DataFrame:
-        begin = chunk_start(interval.start_ms, series.timeframe)
-        window = market_data.window_start(database, series, begin, warmup)
-        bars = market_data.read(database, series, window, interval.end_ms, columns=inputs)
-        before = _before(database, series, index_ms(bars.index), begin, carried)
-        frame = compute(bars.drop(columns="is_filled"), specs, series.timeframe, interval.start_ms, before)
-        share = filled_share(bars["is_filled"].to_numpy())[len(bars) - len(frame) :]
-        return frame.assign(**{FILLED_SHARE: share})
-
-    made_of = made_from(lineage_version(ASSET), parameters)
+    made_of, block = made_from(lineage_version(ASSET), parameters), partial(computed, database, series, specs)
     return bring_derived_up_to_date(database, lease, ASSET, BARS, {}, made_of, reach(specs), block, on_progress)
+
+
+def computed(database: Database, series: Series, specs: Sequence[IndicatorSpec], interval: Interval) -> pd.DataFrame:
+    """The rows of the bars in `interval`, made of the stored bars before its end and of no later one."""
+    inputs = sorted({"is_filled", *(name for spec in specs for name in spec.inputs)})
+    begin = chunk_start(interval.start_ms, series.timeframe)
+    window = market_data.window_start(database, series, begin, look_back(specs))
+    bars = market_data.read(database, series, window, interval.end_ms, columns=inputs)
+    before = _before(database, series, index_ms(bars.index), begin, carried_columns(specs))
+    frame = compute(bars.drop(columns="is_filled"), specs, series.timeframe, interval.start_ms, before)
+    share = filled_share(bars["is_filled"].to_numpy())[len(bars) - len(frame) :]
+    return frame.assign(**{FILLED_SHARE: share})
 
 
 def look_back(specs: Sequence[IndicatorSpec]) -> int:
