@@ -1,10 +1,11 @@
 """Metrics of the trades of a backtest, from their frame. Tables that group trades are in `tables`; the totals that the engine
 carries from bar to bar are read in `metrics`.
 
-A trades frame has the columns of `records.trades_frame`, and may have `symbol`, `side` (1 long, -1 short; long without it),
-`funding`, `slippage_cost`, `max_adverse`, `max_favourable` (how far the price went against and for the position, as shares of
-the entry price), `tainted` (bool) and `entry_volume` (what was traded in the bar of the entry, in the quote currency). What
-needs a column that is not there is NaN. Positions that are still open (`is_open`) are no trades.
+A trades frame has the columns of `records.trades_frame`; where it has not all of them, trades are long without `side` (1 long,
+-1 short), and what needs `funding` (received, negative when paid), `slippage_cost`, `max_adverse` or `max_favourable` (how far
+the price went against and for the position, as shares of the entry price) is NaN. It may have `symbol`, `tainted` (bool) and
+`entry_volume` (what was traded in the bar of the entry, in the quote currency). Positions that are still open (`is_open`) are
+no trades.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ TRADE_METRICS = (
     "max_end_trade_drawdown",
     "max_intratrade_drawdown",
     "fees_paid",
-    "funding_paid",
+    "funding",
     "slippage_cost",
     "ambiguous_count",
     "ambiguous_share",
@@ -255,7 +256,7 @@ def _excursions(closed: pd.DataFrame, pnl: np.ndarray, initial_capital: float) -
 def _costs(closed: pd.DataFrame) -> dict[str, float]:
     result = {
         name: float(closed[column].sum()) if column in closed else math.nan
-        for name, column in (("fees_paid", "fees"), ("funding_paid", "funding"), ("slippage_cost", "slippage_cost"))
+        for name, column in (("fees_paid", "fees"), ("funding", "funding"), ("slippage_cost", "slippage_cost"))
     }
     for name in ("ambiguous", "tainted"):
         count = float(closed[name].sum()) if name in closed else math.nan

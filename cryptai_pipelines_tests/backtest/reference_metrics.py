@@ -217,7 +217,7 @@ def trades_by_the_book(trades: list[Trade], capital: float, days: float) -> dict
         "win_streak": streak(trades, 1),
         "loss_streak": streak(trades, -1),
         "fees_paid": math.fsum(t["fees"] for t in trades),
-        "funding_paid": math.fsum(t["funding"] for t in trades),
+        "funding": math.fsum(t["funding"] for t in trades),
         "slippage_cost": math.fsum(t["slippage_cost"] for t in trades),
     }
     for name, sign in (("long", 1), ("short", -1)):

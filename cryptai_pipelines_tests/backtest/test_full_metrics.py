@@ -278,7 +278,7 @@ def test_older_trades_without_the_new_columns_are_long():
         "best_mfe",
         "max_intratrade_drawdown",
         "tainted_share",
-        "funding_paid",
+        "funding",
         "average_gross_exposure",
     ):
         assert math.isnan(metrics[name]), name
