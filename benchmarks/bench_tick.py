@@ -158,7 +158,8 @@ def _settings(database: Database, venue_url: str, folder: Path) -> Settings:
 
 _BY_SYMBOL = (
     "series_sources", "fetch_log", "raw_ohlcv", "market_data", "quarantine", "data_quality", "data_sync_log",
-    "historical_data_range", "series_state", "series_changes", "technical_indicators", "signals", "backtest_results",
+    "historical_data_range", "series_state", "series_changes", "technical_indicators", "market_structure",
+    "structure_checkpoints", "signals", "backtest_results",
 )  # fmt: skip
 _BY_RESULT = ("backtest_trades", "performance_metrics")
 

@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     parameters: Annotated[dict[str, int | float | str | bool], NoDecode] = Field(
         {}, description='Its parameters and the engine\'s as a JSON object, such as `{"size": 0.5}`; `"inf"` for none'
     )
+    swing_length: int = Field(5, ge=1, le=1000, description="Bars after a pivot that confirm it as a swing of market structure")
     backups_kept: int = Field(7, ge=1, description="Backups kept of each database")
     alert_urls: SecretStr | None = Field(None, description="Apprise URLs that alerts are sent to, comma separated")
     alerts_per_hour: int = Field(20, ge=1, description="The most messages a receiver of alerts is sent within an hour")

@@ -72,6 +72,7 @@ def _touched(touched: dict[str, Any]) -> str:
 
     parts = [
         counted(touched["technical_indicators"]["rows"], "indicator"),
+        counted(touched.get("market_structure", {"rows": 0})["rows"], "reading of structure", "readings of structure"),
         counted(sum(one["rows"] for one in touched["signals"]), "signal"),
         counted(len(touched["backtest_results"]), "backtest"),
         counted(sum(one["trades"] for one in touched["backtest_results"]), "trade"),

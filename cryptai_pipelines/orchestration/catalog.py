@@ -52,9 +52,19 @@ CHAIN: tuple[Entry, ...] = (
         "the same bits as computing it once.",
     ),
     Entry(
+        name="market_structure",
+        group="research",
+        deps=("validated_bars",),
+        table="market_structure",
+        kinds=frozenset({"python", "postgres", "numba"}),
+        code_version="1",
+        description="Swing pivots, breaks of structure, changes of character and fair-value gaps as they were known at each "
+        "bar's close, and trend and structure of the higher timeframe by then. A reading is never rewritten.",
+    ),
+    Entry(
         name="signals",
         group="research",
-        deps=("validated_bars", "technical_indicators"),
+        deps=("validated_bars", "technical_indicators", "market_structure"),
         table="signals",
         kinds=frozenset({"python", "postgres", "numpy"}),
         code_version="1",
@@ -83,6 +93,12 @@ CHAIN: tuple[Entry, ...] = (
 
 
 def lineage_version(name: str) -> str:
-    """The code versions of the asset and of all before it in the chain: `1.1.2`. Raising one makes all below it stale."""
-    names = [entry.name for entry in CHAIN]
-    return ".".join(entry.code_version for entry in CHAIN[: names.index(name) + 1])
+    """The code versions of the asset and of all that it is made of, in the order of the chain: `1.1.2`. Raising one makes all
+    below it stale."""
+    lineage = _made_of(name)
+    return ".".join(entry.code_version for entry in CHAIN if entry.name in lineage)
+
+
+def _made_of(name: str) -> set[str]:
+    deps = next((entry.deps for entry in CHAIN if entry.name == name), ())
+    return {name}.union(*map(_made_of, deps))

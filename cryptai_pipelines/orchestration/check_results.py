@@ -123,6 +123,29 @@ CHECKS: tuple[Check, ...] = (
            WHERE counted.bars <> counted.rows""",
     ),
     _check(
+        "market_structure",
+        "one_row_per_bar",
+        "Every validated bar that this run touched has its structure, and nothing else has.",
+        _ERROR,
+        """SELECT a.symbol, a.timeframe, counted.bars || ' bars, ' || counted.rows || ' of them with structure'
+           FROM asked AS a CROSS JOIN LATERAL (SELECT
+             (SELECT count(*) FROM market_data AS m WHERE m.symbol = a.symbol AND m.timeframe = a.timeframe
+              AND m.ts >= a.since) AS bars,
+             (SELECT count(*) FROM market_structure AS s WHERE s.symbol = a.symbol AND s.timeframe = a.timeframe
+              AND s.ts >= a.since) AS rows) AS counted
+           WHERE counted.bars <> counted.rows""",
+    ),
+    _check(
+        "market_structure",
+        "nothing_is_known_early",
+        "No pivot was confirmed after the close of the bar that tells of it, for all bars this run touched.",
+        _ERROR,
+        """SELECT a.symbol, a.timeframe, 'bar ' || s.ts || ' tells of a pivot that was confirmed at '
+                  || greatest(s.swing_high_confirmed_at, s.swing_low_confirmed_at)
+           FROM asked AS a JOIN market_structure AS s ON s.symbol = a.symbol AND s.timeframe = a.timeframe AND s.ts >= a.since
+           WHERE greatest(s.swing_high_confirmed_at, s.swing_low_confirmed_at) > s.ts + a.length""",
+    ),
+    _check(
         "signals",
         "one_row_per_bar",
         "Every validated bar that this run touched has its signal row, and nothing else has.",

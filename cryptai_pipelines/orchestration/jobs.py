@@ -10,6 +10,7 @@ CHAIN_ASSETS = (
     "raw_ohlcv",
     "validated_bars",
     "technical_indicators",
+    "market_structure",
     "signals",
     "backtest_results",
     "performance_metrics",

@@ -1,4 +1,5 @@
-"""Rows computed from bars, one per bar: `technical_indicators` and `signals`. What they were computed from is in `state`."""
+"""Rows computed from bars, one per bar: `technical_indicators`, `market_structure`, `signals`. What they were computed from is
+in `state`."""
 
 from __future__ import annotations
 
@@ -35,10 +36,10 @@ def upsert(
     """Insert or replace the rows of one series; rows equal in every value and in `code_version` are left alone, keeping the
     `coverage_revision` they were made from.
 
-    `table`: `technical_indicators` or `signals`. `keys`: `symbol`, `timeframe` and, for signals, `strategy`. `rows`: a frame
-    indexed by `ts`, or columns with `ts` (epoch ms); float64 with NaN for NULL, gates bool (or nullable boolean). Columns that
-    are left out are stored as NULL, or as 0 and false where there is no NULL. `BadInput` for an unknown table or column, or a
-    dtype that does not fit.
+    `table`: one of the three. `keys`: `symbol`, `timeframe` and, for signals, `strategy`. `rows`: a frame indexed by `ts`, or
+    columns with `ts` (epoch ms); float64 with NaN for NULL, gates bool (or nullable boolean). Columns that are left out are
+    stored as NULL, or as 0 and false where there is no NULL. `BadInput` for an unknown table or column, or a dtype that does
+    not fit.
     """
     target = _known_columns(cursor, derived_table(table))
     _check_keys(target, keys)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from psycopg2 import sql
 from psycopg2.extras import Json
 
 from cryptai_pipelines.market.bars import WIRE_DTYPES
@@ -18,6 +19,9 @@ from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.times import to_datetime, to_ms
 
 _VALUES = tuple(name for name in WIRE_DTYPES if name not in ("ts", "close_ts", "unused"))
+
+
+RowsOfBars = Literal["technical_indicators", "market_structure"]
 
 
 class RestatedBars(NamedTuple):
@@ -33,7 +37,7 @@ class RestatedBars(NamedTuple):
 @dataclass(frozen=True)
 class Restatement:
     """An entry of the ledger. `touched`: what depended on the bars when the restatement came (JSON). `done_ms`: when each asset
-    of the chain had been computed again with it, epoch ms, in the order of the chain; None for what has not."""
+    of the chain had been computed again with it, epoch ms; None for what has not."""
 
     id: int
     source: str
@@ -42,7 +46,7 @@ class Restatement:
     known_at_ms: int
     sync_id: int | None
     touched: Mapping[str, Any]
-    done_ms: tuple[int | None, ...]
+    done_ms: Mapping[str, int | None]
 
 
 class RestatedValues(NamedTuple):
@@ -107,10 +111,12 @@ def standing(cursor: Cursor, source: str, series: Series, opens: Sequence[int]) 
     return cursor.fetchone()  # type: ignore[return-value]
 
 
-def count_indicators(cursor: Cursor, series: Series, within: Interval) -> int:
-    """Rows of `technical_indicators` in `within`."""
+def count_rows(cursor: Cursor, table: RowsOfBars, series: Series, within: Interval) -> int:
+    """Rows of `table`, of which a series has one per bar, in `within`."""
     cursor.execute(
-        "SELECT count(*) FROM technical_indicators WHERE symbol = %s AND timeframe = %s AND ts >= %s AND ts < %s",
+        sql.SQL("SELECT count(*) FROM {} WHERE symbol = %s AND timeframe = %s AND ts >= %s AND ts < %s").format(
+            sql.Identifier(table)
+        ),
         (*_keys(series), *(to_datetime(ts) for ts in within)),
     )
     return cursor.fetchone()[0]  # type: ignore[index]
@@ -139,30 +145,42 @@ def backtests_over(cursor: Cursor, series: Series, within: Interval, known_at_ms
 
 
 def read_restatements(
-    db: Database, chain: Sequence[str], symbol: str | None = None, timeframe: str | None = None, limit: int = 100
+    db: Database,
+    chain: Mapping[str, Sequence[str]],
+    symbol: str | None = None,
+    timeframe: str | None = None,
+    limit: int = 100,
 ) -> list[Restatement]:
-    """The latest entries of the ledger, the newest first. `chain`: assets in the order in which they are made of each other,
-    the validated bars first; each has seen a restatement with its first change after the asset before it had."""
-    done = ", ".join(f"a{at}.at" for at in range(len(chain)))
-    steps = " ".join(
-        f"LEFT JOIN LATERAL (SELECT min(changed_at) AS at FROM series_changes AS c WHERE c.asset = %s AND c.symbol = r.symbol"
-        f" AND c.timeframe = r.timeframe AND c.changed_at > {'r.recorded_at' if at == 0 else f'a{at - 1}.at'}) AS a{at} ON true"
-        for at in range(len(chain))
-    )
+    """The latest entries of the ledger, the newest first. `chain`: assets, each after those that it is made of and with their
+    names; each has seen a restatement with its first change after all of these had, and the validated bars, which are made of
+    none of them, with the first after it was recorded."""
+    steps = " ".join(_first_change(number, chain, name) for number, name in enumerate(chain))
+    done = ", ".join(f"a{number}.at" for number in range(len(chain)))
     rows = db.rows(
         "SELECT r.id, r.source, r.symbol, r.timeframe, r.first_ts, r.last_ts, r.bars, r.first_fetch_id, r.last_fetch_id,"
         f" r.known_at, r.sync_id, r.touched, {done} FROM restatements AS r {steps} WHERE r.symbol = coalesce(%s, r.symbol)"
         " AND r.timeframe = coalesce(%s, r.timeframe) ORDER BY r.id DESC LIMIT %s",
         (*chain, symbol, timeframe, limit),
     )
-    return [_restatement(row) for row in rows]
+    return [_restatement(row, tuple(chain)) for row in rows]
 
 
-def _restatement(row: tuple[Any, ...]) -> Restatement:
+def _first_change(number: int, chain: Mapping[str, Sequence[str]], name: str) -> str:
+    """Of the asset at `number` in `chain` the time of its first change after those before it, as `aN.at`."""
+    places = list(chain)
+    after = [f"a{places.index(one)}.at" for one in chain[name]] or ["r.recorded_at"]
+    conditions = " ".join(f"AND c.changed_at > {moment}" for moment in after)
+    return (
+        "LEFT JOIN LATERAL (SELECT min(changed_at) AS at FROM series_changes AS c WHERE c.asset = %s AND c.symbol = r.symbol"
+        f" AND c.timeframe = r.timeframe {conditions}) AS a{number} ON true"
+    )
+
+
+def _restatement(row: tuple[Any, ...], chain: Sequence[str]) -> Restatement:
     identity, source, symbol, code, first, last, bars, first_fetch, last_fetch, known_at, sync_id, touched, *done = row
     restated = RestatedBars(to_ms(first), to_ms(last), bars, (first_fetch, last_fetch))  # type: ignore[arg-type]
-    series = Series(symbol, parse_timeframe(code))
-    return Restatement(identity, source, series, restated, to_ms(known_at), sync_id, touched, tuple(map(to_ms, done)))  # type: ignore[arg-type]
+    series, done_ms = Series(symbol, parse_timeframe(code)), dict(zip(chain, map(to_ms, done), strict=True))
+    return Restatement(identity, source, series, restated, to_ms(known_at), sync_id, touched, done_ms)  # type: ignore[arg-type]
 
 
 def read_values(db: Database, entry: Restatement) -> list[RestatedValues]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,8 +17,8 @@ from cryptai_pipelines.storage.times import to_datetime, to_ms
 @dataclass(frozen=True)
 class SeriesState:
     """Where one series of one asset stands. `revision` counts its own changes; `input_revision` is the revision of its input
-    that it was made from. `first_ts` and `last_ts`: epoch ms of its rows, both inclusive. `state`: bytes that only the asset
-    reads, such as where its engine stopped."""
+    that it was made from, `further_revisions` those of its further inputs, in their order. `first_ts` and `last_ts`: epoch ms
+    of its rows, both inclusive. `state`: bytes that only the asset reads, such as where its engine stopped."""
 
     asset: str
     series: Series
@@ -28,6 +28,7 @@ class SeriesState:
     first_ts: int | None = None
     last_ts: int | None = None
     state: bytes | None = None
+    further_revisions: tuple[int, ...] = ()
 
 
 class Derived(NamedTuple):
@@ -48,7 +49,7 @@ class Stale(NamedTuple):
 
 
 _READ = (
-    "SELECT revision, input_revision, code_version, first_ts, last_ts, state FROM series_state"
+    "SELECT revision, input_revision, code_version, first_ts, last_ts, state, further_revisions FROM series_state"
     " WHERE asset = %s AND symbol = %s AND timeframe = %s"
 )
 
@@ -58,9 +59,10 @@ def read_state(source: Cursor | Database, asset: str, series: Series) -> SeriesS
     rows = rows_of(source, _READ, _keys(asset, series))
     if not rows:
         return None
-    revision, input_revision, code_version, first, last, state = rows[0]
+    revision, input_revision, code_version, first, last, state, further = rows[0]
     state = None if state is None else bytes(state)
-    return SeriesState(asset, series, revision, input_revision, code_version, to_ms(first), to_ms(last), state)
+    span = (to_ms(first), to_ms(last))
+    return SeriesState(asset, series, revision, input_revision, code_version, *span, state, tuple(further))
 
 
 def write_state(
@@ -73,16 +75,20 @@ def write_state(
     first_ts: int | None = None,
     last_ts: int | None = None,
     state: bytes | None = None,
+    further_revisions: Sequence[int] = (),
 ) -> None:
     """Record what the series was made from; every field but `revision`, which only `record_change` moves."""
+    values = (input_revision, code_version, to_datetime(first_ts), to_datetime(last_ts), state, list(further_revisions))
     cursor.execute(
         "INSERT INTO series_state AS s (asset, symbol, timeframe, input_revision, code_version, first_ts, last_ts, state,"
-        " updated_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, now()) ON CONFLICT (asset, symbol, timeframe) DO UPDATE SET"
-        " input_revision = excluded.input_revision, code_version = excluded.code_version, first_ts = excluded.first_ts,"
-        " last_ts = excluded.last_ts, state = excluded.state, updated_at = excluded.updated_at"
-        " WHERE (s.input_revision, s.code_version, s.first_ts, s.last_ts, s.state) IS DISTINCT FROM"
-        " (excluded.input_revision, excluded.code_version, excluded.first_ts, excluded.last_ts, excluded.state)",
-        (*_keys(asset, series), input_revision, code_version, to_datetime(first_ts), to_datetime(last_ts), state),
+        " further_revisions, updated_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s::bigint[], now())"
+        " ON CONFLICT (asset, symbol, timeframe) DO UPDATE SET input_revision = excluded.input_revision,"
+        " code_version = excluded.code_version, first_ts = excluded.first_ts, last_ts = excluded.last_ts,"
+        " state = excluded.state, further_revisions = excluded.further_revisions, updated_at = excluded.updated_at"
+        " WHERE (s.input_revision, s.code_version, s.first_ts, s.last_ts, s.state, s.further_revisions) IS DISTINCT FROM"
+        " (excluded.input_revision, excluded.code_version, excluded.first_ts, excluded.last_ts, excluded.state,"
+        " excluded.further_revisions)",
+        (*_keys(asset, series), *values),
     )
 
 

@@ -20,6 +20,30 @@ SIGNAL_SCORES = tuple("trend_score rsi_score macd_score higher_trend risk_reward
 SIGNAL_GATES = tuple("trend_gate rsi_gate macd_gate risk_reward_gate data_quality_gate".split())
 BLEND_COLUMNS = tuple("strategy_score sentiment_score ml_score score score_coverage".split())
 ORDER_COLUMNS = tuple("stop_level target_level limit_price volatility priority".split())
+STRUCTURE_COLUMNS = {
+    "swing_high": "float8?",
+    "swing_high_ts": "timestamptz?",
+    "swing_high_confirmed_at": "timestamptz?",
+    "swing_high_order": "int2",
+    "swing_low": "float8?",
+    "swing_low_ts": "timestamptz?",
+    "swing_low_confirmed_at": "timestamptz?",
+    "swing_low_order": "int2",
+    "leg": "int2",
+    "bias": "int2",
+    "bos": "int2",
+    "choch": "int2",
+    "broken_level": "float8?",
+    "fair_value_gap": "int2",
+    "gap_above": "float8?",
+    "gap_below": "float8?",
+    "higher_trend": "int2?",
+    "higher_bias": "int2?",
+    "higher_bos": "int2?",
+    "higher_choch": "int2?",
+    "higher_swing_high": "float8?",
+    "higher_swing_low": "float8?",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +109,12 @@ _INDICATORS = Table(
     ("symbol", "timeframe", "ts"),
     ("coverage_revision",),
 )
+_STRUCTURE = Table(
+    "market_structure",
+    {**_SERIES, "ts": "timestamptz", **STRUCTURE_COLUMNS, **_DERIVED_PROVENANCE},
+    ("symbol", "timeframe", "ts"),
+    ("coverage_revision",),
+)
 _SIGNALS = Table(
     "signals",
     {
@@ -145,14 +175,15 @@ _POINTS = Table(
     ("sweep_id", "fold", "number"),
 )
 
-_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _SIGNALS, _TRADES, _DAILY, _POINTS)
+_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _STRUCTURE, _SIGNALS, _TRADES, _DAILY, _POINTS)
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
+_DERIVED = ("technical_indicators", "market_structure", "signals")
 
 
 def derived_table(name: str) -> Table:
     """The table of a derived per-bar asset; `BadInput` for any other."""
-    if name not in ("technical_indicators", "signals"):
-        raise BadInput(f"table {name!r} holds no derived rows; accepted: technical_indicators signals")
+    if name not in _DERIVED:
+        raise BadInput(f"table {name!r} holds no derived rows; accepted: {' '.join(_DERIVED)}")
     return TABLES[name]
 
 

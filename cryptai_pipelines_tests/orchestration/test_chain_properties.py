@@ -34,6 +34,8 @@ BARS = 1_500
 TABLES = {
     "market_data": "ts, open, high, low, close, volume, quote_volume, trades, source, origin, is_filled",
     "technical_indicators": "ts, to_jsonb(t) - 'coverage_revision'",
+    "market_structure": "ts, to_jsonb(t) - 'coverage_revision'",
+    "structure_checkpoints": "at, encode(state, 'hex')",
     "signals": "ts, to_jsonb(t) - 'coverage_revision'",
     "data_quality": "kind, period_start, period_end, expected, received, missing",
     "backtest_trades": "number, entry_ts, entry_price, exit_ts, exit_price, exit_reason, quantity, pnl, ambiguous, is_open",

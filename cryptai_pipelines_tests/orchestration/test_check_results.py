@@ -34,6 +34,13 @@ FAULTS = {
     " covered_from = least(covered_from, covered_until - interval '2 hours') WHERE symbol = 'ETH-USDT'",
     ("technical_indicators", "one_row_per_bar"): "DELETE FROM technical_indicators WHERE symbol = 'ETH-USDT'"
     " AND ts = (SELECT max(ts) FROM market_data)",
+    ("market_structure", "one_row_per_bar"): "DELETE FROM market_structure WHERE symbol = 'ETH-USDT'"
+    " AND ts = (SELECT max(ts) FROM market_data)",
+    (
+        "market_structure",
+        "nothing_is_known_early",
+    ): "UPDATE market_structure SET swing_low_confirmed_at = ts + interval '61 min'"
+    " WHERE symbol = 'ETH-USDT' AND ts = (SELECT max(ts) FROM market_data)",
     ("signals", "one_row_per_bar"): "DELETE FROM signals WHERE symbol = 'ETH-USDT' AND ts = (SELECT max(ts) FROM market_data)",
     ("backtest_results", "accounting_identity"): "UPDATE backtest_trades SET pnl = pnl + 1 WHERE number = 0 AND backtest_id ="
     " (SELECT id FROM backtest_results WHERE symbol = 'ETH-USDT')",

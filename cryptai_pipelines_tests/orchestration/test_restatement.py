@@ -99,6 +99,7 @@ def assert_touched(database: Database, entry: dict, hour: int) -> None:
     assert touched["ml_predictions"] == {"rows": 0}
     assert touched["technical_indicators"]["rows"] == count("technical_indicators") > 0
     assert touched["technical_indicators"]["from"] == since
+    assert touched["market_structure"]["rows"] == count("market_structure") and touched["market_structure"]["from"] == since
     assert [(one["strategy"], one["rows"]) for one in touched["signals"]] == [("trend_rsi_macd", count("signals"))]
     [backtest] = touched["backtest_results"]
     assert backtest["kind"] == "scheduled" and backtest["trades"] == count("backtest_trades", "entry_ts") > 0
@@ -109,11 +110,11 @@ def test_it_is_done_only_when_the_last_of_the_chain_is(filled, tmp_path: Path) -
     with venue_with(restated(frame, [700]), tmp_path / "second", CLOCK) as url:
         chosen = settings_for(url, tmp_path)
         steps = chain_steps(database, open_venue(chosen), chosen, "test", Interval(at(700), at(701)))
-        for step in steps[:4]:
+        for step in steps[:5]:
             list(walk([SERIES], [step], holding(database, "binance", chosen, "test"), 1))
             assert read_ledger(database)[0]["recomputed_at"] is None, step.asset
-        list(walk([SERIES], steps[4:5], holding(database, "binance", chosen, "test"), 1))
-        assert steps[4].asset == "backtest_results"
+        list(walk([SERIES], steps[5:6], holding(database, "binance", chosen, "test"), 1))
+        assert steps[5].asset == "backtest_results"
         done = read_ledger(database)[0]["recomputed_at"]
     with venue_with(restated(frame, [700, 800]), tmp_path / "third", CLOCK) as url:
         fetch(database, url, tmp_path, 800, 801)
@@ -140,7 +141,8 @@ def test_what_was_never_computed_need_not_be_computed_again(database: Database, 
             )
         )
     [entry] = read_ledger(database)
-    assert entry["touched"]["technical_indicators"]["rows"] == 0 and entry["touched"]["backtest_results"] == []
+    assert entry["touched"]["technical_indicators"]["rows"] == entry["touched"]["market_structure"]["rows"] == 0
+    assert entry["touched"]["backtest_results"] == []
     assert entry["recomputed_at"] is not None
 
 
@@ -162,6 +164,7 @@ def test_a_source_that_another_one_is_believed_before_touches_nothing(filled) ->
     # Hour 300 is a hole that only the file can fill.
     assert (entry["source"], entry["bars"]) == ("file:mine", 300)
     assert entry["touched"]["validated_bars"] == {"rows": 0} and entry["touched"]["technical_indicators"]["rows"] > 0
+    assert entry["touched"]["market_structure"]["rows"] > 0
     receive_from(database, "file:mine", "csv", [page(hours[:100], 3)])
     touched = read_ledger(database)[0]["touched"]
     assert touched["validated_bars"] == {"rows": 0} and touched["technical_indicators"] == {"rows": 0}

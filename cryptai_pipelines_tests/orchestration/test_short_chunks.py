@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from cryptai_pipelines.indicators import chunks
+from cryptai_pipelines.indicators import chunks, higher_structure
 from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import staleness, steps, technical_indicators
@@ -34,6 +34,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(technical_indicators, "FILLED_WINDOW", 50)
     monkeypatch.setattr(higher_timeframe, "_HIGHER_WARMUP", 15)
     monkeypatch.setattr(trend_rsi_macd, "LONGEST_LOOK_BACK", 60)
+    for name, bars in (("FAST", 2), ("SLOW", 3), ("TREND_BARS", 6)):
+        monkeypatch.setattr(higher_structure, name, bars)
     assert find_strategy("trend_rsi_macd").warmup_bars(None, Timeframe.H1) == 60
 
 

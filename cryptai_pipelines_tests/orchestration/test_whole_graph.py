@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 import talib
 
+from cryptai_pipelines.indicators.structure_readings import structure_readings
 from cryptai_pipelines.market.clock import parse_time
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.orchestration.chain.market_structure import read_structure
 from cryptai_pipelines.orchestration.jobs import CHAIN_ASSETS
 from cryptai_pipelines.orchestration.partitions import rectangle_tags
 from cryptai_pipelines.replay.recorded import open_recorded
@@ -29,6 +32,7 @@ CHECKS = {
     "raw_ohlcv": ("series_are_synced", "no_future_rows"),
     "validated_bars": ("schema", "ohlc_order", "coverage", "bar_age", "no_future_rows"),
     "technical_indicators": ("one_row_per_bar",),
+    "market_structure": ("one_row_per_bar", "nothing_is_known_early"),
     "signals": ("one_row_per_bar",),
     "backtest_results": ("accounting_identity",),
     "performance_metrics": ("equity_is_explained_by_trades",),
@@ -85,6 +89,8 @@ def test_indicators_signals_and_results_fit_together(materialized, sample):
     bars = market_data.read(database, SERIES)
     indicators = derived.read(database, "technical_indicators", KEYS)
     signals = derived.read(database, "signals", {**KEYS, "strategy": "trend_rsi_macd"})
+    structure = read_structure(database, SERIES, Interval(0, parse_time("2024-01-02T00:00:00Z")))
+    pd.testing.assert_frame_equal(structure, structure_readings(bars, SERIES.timeframe), check_exact=True)
     assert indicators.index.equals(bars.index) and signals.index.equals(bars.index)
     close = bars["close"].to_numpy()
     for name, expected in (

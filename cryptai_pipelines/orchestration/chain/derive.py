@@ -11,7 +11,7 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress
-from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, reached, remember
+from cryptai_pipelines.orchestration.chain.staleness import Stale, begin_anew, blocks, find_stale, reached, remember
 from cryptai_pipelines.storage import derived, quality_log, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
@@ -28,8 +28,11 @@ def bring_derived_up_to_date(
     warmup_bars: int | None,
     compute_block: Callable[[Interval], pd.DataFrame],
     on_progress: OnProgress,
+    *,
+    further_inputs: Sequence[str] = (),
 ) -> Outcome:
-    """Bring the table `asset` of the leased series in line with `input_asset`, where changes of it can be seen.
+    """Bring the table `asset` of the leased series in line with `input_asset` and the `further_inputs`, where changes of them
+    can be seen.
 
     `compute_block` gives the rows of all bars in an interval, made of the bars of their canonical chunks and of `warmup_bars`
     existing ones before each; None: of all that there are before, by way of the rows that are stored. Each block is one
@@ -37,7 +40,7 @@ def bring_derived_up_to_date(
     blocks and loses nothing.
     """
     series, written = lease.series, Change()
-    stale = find_stale(database, asset, input_asset, series, made_of)
+    stale = find_stale(database, asset, input_asset, series, made_of, further_inputs)
     if stale is not None:
         keys = {**extra_keys, "symbol": series.symbol, "timeframe": series.timeframe.code}
         spans = reached(database, stale, warmup_bars)
@@ -47,7 +50,7 @@ def bring_derived_up_to_date(
             written += _write_block(database, lease, keys, interval, compute_block(interval), stale, spans)
             done += interval.end_ms - interval.start_ms
             on_progress(Progress(asset, series, done, total, written.rows))
-    return _outcome(database, asset, series, written)
+    return outcome_of(database, asset, series, written)
 
 
 def _write_block(
@@ -64,22 +67,25 @@ def _write_block(
     orphans = np.setdiff1d(known, index_ms(frame.index))
     with database.transaction() as cursor:
         check_lease(cursor, lease)
+        if interval.start_ms == spans[0].start_ms:
+            begin_anew(cursor, stale)
         change = derived.upsert(
             cursor, stale.asset, keys, frame, code_version=stale.version, coverage_revision=stale.source.revision
         )
-        change += _remove(cursor, stale.asset, keys, orphans)
+        change += remove_orphans(cursor, stale.asset, keys, orphans)
         if interval.end_ms == spans[-1].end_ms:
             remember(cursor, stale, spans=spans)
     return change
 
 
-def _remove(cursor: Cursor, asset: str, keys: Mapping[str, str], orphans: np.ndarray) -> Change:
+def remove_orphans(cursor: Cursor, asset: str, keys: Mapping[str, str], orphans: np.ndarray) -> Change:
     """Rows whose bar was restated into a bad one and is gone."""
     removed = derived.remove(cursor, asset, keys, orphans)
     return Change(0, removed, int(orphans[0]), int(orphans[-1])) if removed else Change()
 
 
-def _outcome(database: Database, asset: str, series: Series, written: Change) -> Outcome:
+def outcome_of(database: Database, asset: str, series: Series, written: Change) -> Outcome:
+    """What is told of a per-bar asset after `written`."""
     own = state.read_state(database, asset, series)
     facts = {"rows_new": written.new, "rows_changed": written.restated, "changed_from_ms": written.first_ts}
     return Outcome(asset, series, written.rows, quality_log.count_bars(database, series)[1], own.revision if own else 0, facts)

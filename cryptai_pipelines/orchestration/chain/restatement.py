@@ -3,7 +3,7 @@ stores the change. Computing them again follows from what each asset was made of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,13 @@ from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.intervals import Interval, runs
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.orchestration.chain import backtest_results, signals, technical_indicators, validated_bars
+from cryptai_pipelines.orchestration.chain import (
+    backtest_results,
+    market_structure,
+    signals,
+    technical_indicators,
+    validated_bars,
+)
 from cryptai_pipelines.orchestration.chain.staleness import reach_end
 from cryptai_pipelines.storage import market_data, restatements
 from cryptai_pipelines.storage.changes import Change
@@ -20,7 +26,14 @@ from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.restatements import RestatedBars, Restatement
 from cryptai_pipelines.strategy.signals import STRATEGIES
 
-CHAIN = (validated_bars.ASSET, technical_indicators.ASSET, signals.ASSET, backtest_results.ASSET)
+CHAIN: dict[str, tuple[str, ...]] = {
+    validated_bars.ASSET: (),
+    technical_indicators.ASSET: (validated_bars.ASSET,),
+    market_structure.ASSET: (validated_bars.ASSET,),
+    signals.ASSET: (technical_indicators.ASSET, market_structure.ASSET),
+    backtest_results.ASSET: (signals.ASSET,),
+}
+"""What may depend on a bar, each with what it is made of."""
 PREDICTIONS = "ml_predictions"
 # A file that restates every second bar is one entry, not a thousand.
 _MOST_ENTRIES = 50
@@ -68,6 +81,7 @@ def _touched(
     touched: dict[str, Any] = {
         validated_bars.ASSET: {"rows": held},
         technical_indicators.ASSET: {"rows": 0},
+        market_structure.ASSET: {"rows": 0},
         PREDICTIONS: {"rows": 0},
         signals.ASSET: [],
         backtest_results.ASSET: [],
@@ -78,13 +92,15 @@ def _touched(
     change = Interval(series.timeframe.floor(restated.first_ts), series.timeframe.floor(restated.last_ts) + series.timeframe.ms)
     end = max(change.end_ms, stored.end_ms + series.timeframe.ms)
     seen = _seen(cursor, series, change, technical_indicators.reach(DEFAULT_SET), end)
-    touched[technical_indicators.ASSET] = _rows(restatements.count_indicators(cursor, series, seen), seen)
+    touched[technical_indicators.ASSET] = _rows(restatements.count_rows(cursor, "technical_indicators", series, seen), seen)
+    # Structure is carried on: how far it will have changed is not known before.
+    over = Interval(change.start_ms, end)
+    touched[market_structure.ASSET] = _rows(restatements.count_rows(cursor, "market_structure", series, over), over)
     for name, strategy in sorted(STRATEGIES.items()):
         warmup = strategy.warmup_bars(strategy.parameters(), series.timeframe)
         within = _seen(cursor, series, seen, warmup, end)
         told = _rows(restatements.count_signals(cursor, series, name, within), within)
         touched[signals.ASSET] += [{"strategy": name, **told}] if told["rows"] else []
-    over = Interval(change.start_ms, end)
     touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, over, known_at_ms)
     return touched
 
@@ -107,7 +123,7 @@ def read_ledger(
 
 
 def _told(database: Database, entry: Restatement) -> dict[str, Any]:
-    done = entry.done_ms[_depth(entry)]
+    done = _recomputed_ms(entry)
     return {
         "id": entry.id,
         "symbol": entry.series.symbol,
@@ -137,11 +153,19 @@ def _equal(one: float, another: float) -> bool:
     return one == another or (np.isnan(one) and np.isnan(another))
 
 
-def _depth(entry: Restatement) -> int:
-    """Position in `CHAIN` of the last asset that had rows which depend on the bars. A person's trials stay as they were."""
-    touched = entry.touched
+def _recomputed_ms(entry: Restatement) -> int | None:
+    """When the last that had rows which depend on the bars was computed again; None while something is not. A person's trials
+    stay as they were."""
+    done = [entry.done_ms[name] for name in _deepest(entry.touched)]
+    return None if None in done else max(done)
+
+
+def _deepest(touched: Mapping[str, Any]) -> Sequence[str]:
+    """What had rows that depend on the bars, as far down the chain as there were any."""
     if any(one["kind"] == "scheduled" for one in touched[backtest_results.ASSET]):
-        return 3
+        return (backtest_results.ASSET,)
     if any(one["rows"] for one in touched[signals.ASSET]):
-        return 2
-    return 1 if touched[technical_indicators.ASSET]["rows"] else 0
+        return (signals.ASSET,)
+    # Entries that are older than the asset do not tell of it.
+    beside = (technical_indicators.ASSET, market_structure.ASSET)
+    return [name for name in beside if touched.get(name, {"rows": 0})["rows"]] or (validated_bars.ASSET,)

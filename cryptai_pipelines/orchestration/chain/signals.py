@@ -26,6 +26,7 @@ from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 
 ASSET = "signals"
 INDICATORS = "technical_indicators"
+FURTHER_INPUTS = ("market_structure",)
 
 
 def bring_up_to_date(
@@ -36,13 +37,16 @@ def bring_up_to_date(
     *,
     on_progress: OnProgress = ignore_progress,
 ) -> Outcome:
-    """Compute and store the signals that changed indicators make stale, block by block; a block is one transaction."""
+    """Compute and store the signals that changed indicators and market structure make stale, block by block; a block is one
+    transaction."""
     series = lease.series
     derived.ensure_columns(database, ASSET, (FILLED_SHARE,))
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
     keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(parameters, series.timeframe)
     block = partial(computed, database, series, strategy, parameters)
-    return bring_derived_up_to_date(database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress)
+    return bring_derived_up_to_date(
+        database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress, further_inputs=FURTHER_INPUTS
+    )
 
 
 def computed(database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """From where a derived asset of a series must be brought up to date, and in which blocks of time.
 
-The chain is linear: each asset looks at the one asset before it, at what that one has reached, at what changed in it, and at
-what it was made from. So a change of a bar, of code or of a parameter reaches everything below it, in whatever order and subset
-the assets are brought up to date.
+Each asset looks at the assets it is made of, at what these have reached, at what changed in them, and at what they were made
+from. So a change of a bar, of code or of a parameter reaches everything below it, in whatever order and subset the assets are
+brought up to date. Of several inputs every one counts its own changes; an asset reaches as far as all of them do, and what one
+of them is late with is told by its own changes when it comes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cryptai_pipelines.indicators.chunks import CHUNK_BARS, chunk_start
 from cryptai_pipelines.market.intervals import Interval, merged
@@ -28,8 +29,9 @@ CHUNKS_PER_BLOCK = 8
 class Stale:
     """What is to be done for one series. `start_ms` to `end_ms` (exclusive): from the first bar that no longer matches the
     input to the end of the series. `changes`: what changed in the input, ascending and apart; all of it when the asset is made
-    anew. `source`: the input's state that the result will be made from. `own`: the asset's state before. `version`: what it
-    will be made from."""
+    anew. `source`: the input's state that the result will be made from; of several the first one's, with the rows that all
+    have. `own`: the asset's state before. `version`: what it will be made from. `further_revisions`: those of the inputs after
+    the first."""
 
     asset: str
     series: Series
@@ -39,33 +41,60 @@ class Stale:
     source: state.SeriesState
     own: state.SeriesState | None
     version: str
+    further_revisions: tuple[int, ...] = ()
+
+    @property
+    def anew(self) -> bool:
+        """Is the asset made by other code, from other parameters or from another kind of input than before, or never yet?"""
+        return self.own is None or self.own.code_version != self.version
 
     @property
     def continues(self) -> bool:
         """Do only bars follow that the asset has not seen, and is everything before them up to date?"""
-        own = self.own
-        return own is not None and own.code_version == self.version and own.last_ts is not None and self.start_ms > own.last_ts
+        return not self.anew and self.own.last_ts is not None and self.start_ms > self.own.last_ts
 
 
-def find_stale(database: Database, asset: str, input_asset: str, series: Series, made_of: str) -> Stale | None:
-    """What of `asset` no longer matches `input_asset`; None when nothing, or when there is no input yet.
+def find_stale(
+    database: Database, asset: str, input_asset: str, series: Series, made_of: str, further_inputs: Sequence[str] = ()
+) -> Stale | None:
+    """What of `asset` no longer matches `input_asset` and the `further_inputs`; None when nothing, or when one of them is not
+    there yet.
 
-    `made_of`: the asset's own code version and parameters (`made_from`); that of the input is added here.
+    `made_of`: the asset's own code version and parameters (`made_from`); those of the inputs are added here.
     """
-    source = state.read_state(database, input_asset, series)
-    if source is None or source.first_ts is None or source.last_ts is None:
+    inputs = [state.read_state(database, name, series) for name in (input_asset, *further_inputs)]
+    if any(one is None or one.first_ts is None or one.last_ts is None for one in inputs):
         return None
-    own = state.read_state(database, asset, series)
-    version = made_from(made_of, {"input": source.code_version})
-    length = series.timeframe.ms
+    source = replace(inputs[0], first_ts=max(one.first_ts for one in inputs), last_ts=min(one.last_ts for one in inputs))
+    if source.first_ts > source.last_ts:
+        return None
+    own, further, length = state.read_state(database, asset, series), inputs[1:], series.timeframe.ms
+    version = made_from(made_of, {"input": source.code_version, **{one.asset: one.code_version for one in further}})
+    revisions = tuple(one.revision for one in further)
     if own is None or own.code_version != version:
         whole = Interval(source.first_ts, source.last_ts + length)
-        return Stale(asset, series, *whole, (whole,), source, own, version)
-    changes = state.changes_since(database, input_asset, series, own.input_revision)
+        return Stale(asset, series, *whole, (whole,), source, own, version, revisions)
+    changes = _changes(database, inputs, own)
     if not changes:
         return None
     end = max(source.last_ts + length, changes[-1].end_ms)
-    return Stale(asset, series, changes[0].start_ms, end, tuple(changes), source, own, version)
+    return Stale(asset, series, changes[0].start_ms, end, tuple(changes), source, own, version, revisions)
+
+
+def _changes(database: Database, inputs: Sequence[state.SeriesState], own: state.SeriesState) -> list[Interval]:
+    """What changed in the inputs since `own` was made from them, ascending and apart. What only some of them have reached is
+    left out: the others will tell of it, too, unless `own` has it from before."""
+    seen = (own.input_revision, *own.further_revisions)
+    found = [
+        change
+        for one, revision in zip(inputs, seen, strict=True)
+        for change in state.changes_since(database, one.asset, one.series, revision)
+    ]
+    last = [one.last_ts for one in inputs]
+    if min(last) == max(last):
+        return merged(found)
+    end = max(min(last), own.last_ts) + own.series.timeframe.ms
+    return merged(Interval(change.start_ms, min(change.end_ms, end)) for change in found)
 
 
 def reached(source: Cursor | Database, stale: Stale, warmup_bars: int | None) -> list[Interval]:
@@ -111,12 +140,21 @@ def remember(cursor: Cursor, stale: Stale, own_state: bytes | None = None, *, sp
         first_ts=stale.source.first_ts,
         last_ts=stale.source.last_ts,
         state=own_state,
+        further_revisions=stale.further_revisions,
     )
 
 
-def blocks(start_ms: int, end_ms: int, timeframe: Timeframe) -> Iterator[Interval]:
-    """`[start_ms, end_ms)` cut at every `CHUNKS_PER_BLOCK`-th boundary of the canonical chunks."""
-    length = CHUNKS_PER_BLOCK * CHUNK_BARS * timeframe.ms
+def begin_anew(cursor: Cursor, stale: Stale) -> None:
+    """Call the asset unfinished, in the transaction that writes the first rows of another version: until the last of them is
+    there no version can claim the series, not even the former one when a run was interrupted and what it was asked for is taken
+    back."""
+    if stale.own is not None and stale.anew:
+        state.write_state(cursor, stale.asset, stale.series, first_ts=stale.own.first_ts, last_ts=stale.own.last_ts)
+
+
+def blocks(start_ms: int, end_ms: int, timeframe: Timeframe, chunks: int = CHUNKS_PER_BLOCK) -> Iterator[Interval]:
+    """`[start_ms, end_ms)` cut at every boundary of `chunks` canonical chunks, counted from the one that `start_ms` lies in."""
+    length = chunks * CHUNK_BARS * timeframe.ms
     while start_ms < end_ms:
         boundary = min(end_ms, chunk_start(start_ms, timeframe) + length)
         yield Interval(start_ms, boundary)

@@ -12,6 +12,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import (
     backtest_results,
+    market_structure,
     performance_metrics,
     raw_ohlcv,
     signals,
@@ -88,6 +89,9 @@ def research_steps(
     def indicate(lease: SeriesLease) -> Outcome:
         return technical_indicators.bring_up_to_date(database, lease, DEFAULT_SET, on_progress=on_progress)
 
+    def structure(lease: SeriesLease) -> Outcome:
+        return market_structure.bring_up_to_date(database, lease, settings.swing_length, on_progress=on_progress)
+
     def signal(lease: SeriesLease) -> Outcome:
         return signals.bring_up_to_date(database, lease, trial.strategy, trial.rules, on_progress=on_progress)
 
@@ -99,6 +103,7 @@ def research_steps(
 
     return [
         Step(technical_indicators.ASSET, indicate),
+        Step(market_structure.ASSET, structure),
         Step(signals.ASSET, signal),
         Step(backtest_results.ASSET, simulate),
         Step(performance_metrics.ASSET, measure),
