@@ -18,6 +18,7 @@ from cryptai_pipelines.orchestration.check_results import CHECKS, SYNCED, evalua
 from cryptai_pipelines.orchestration.freshness import freshness_policy
 from cryptai_pipelines.orchestration.metadata import outcome_metadata, table_schema
 from cryptai_pipelines.orchestration.partitions import GRID, ONE_RUN, series_of
+from cryptai_pipelines.orchestration.prefix_results import PREFIX_SPECS, prefix_result
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource
 from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG, SCHEDULED_TAG
 from cryptai_pipelines.orchestration.versions import Versions, symbols_version
@@ -55,7 +56,7 @@ def _spec(entry: Entry) -> dg.AssetSpec:
 @dg.multi_asset(
     name="series_chain",
     specs=[_spec(entry) for entry in CHAIN],
-    check_specs=[check.spec for check in CHECKS],
+    check_specs=[*(check.spec for check in CHECKS), *PREFIX_SPECS],
     partitions_def=GRID,
     backfill_policy=ONE_RUN,
     can_subset=True,
@@ -105,6 +106,9 @@ def series_chain(
         for check in CHECKS:
             if check.spec.key in context.selected_asset_check_keys:
                 yield synced_result(results) if check is SYNCED else evaluate(check, database, results, strategy)
+        for spec in PREFIX_SPECS:
+            if spec.key in context.selected_asset_check_keys:
+                yield prefix_result(spec, database, settings, results)
     _raise_for_failures(results)
 
 
