@@ -86,7 +86,7 @@ CHAIN: tuple[Entry, ...] = (
         deps=("validated_bars", "backtest_results"),
         table="performance_metrics",
         kinds=frozenset({"python", "postgres", "plotly"}),
-        code_version="1",
+        code_version="2",
         description="The portfolio day by day, the metrics of docs/metrics.md, a picture and a self-contained HTML report.",
     ),
 )

@@ -112,8 +112,7 @@ def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: p
 def replace_daily(cursor: Cursor, backtest_id: int, from_day_ms: int, daily: pd.DataFrame) -> Change:
     """Make `daily` all there is from the day `from_day_ms` (UTC midnight) on: equal days are left alone, others are dropped.
 
-    `daily`: indexed by day (DatetimeIndex at 00:00 UTC, unique), with `total_value`, `daily_return`, `cumulative_return`,
-    `drawdown` float64, NaN for none.
+    `daily`: indexed by day (DatetimeIndex at 00:00 UTC, unique), with the columns `tables.DAY_COLUMNS` float64, NaN for none.
     """
     days = daily.index.as_unit("ms").asi8
     kept = [to_datetime(day).date() for day in days.tolist()]  # type: ignore[union-attr]

@@ -45,6 +45,11 @@ STRUCTURE_COLUMNS = {
     "higher_swing_low": "float8?",
 }
 
+DAY_COLUMNS = tuple(
+    "total_value daily_return cumulative_return drawdown rolling_volatility rolling_sharpe var_95 trade_count win_rate "
+    "profit_factor expectancy fees_paid".split()
+)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -157,7 +162,7 @@ _DAILY = Table(
     {
         "backtest_id": "int8",
         "day": "date",
-        **dict.fromkeys(("total_value", "daily_return", "cumulative_return", "drawdown"), "float8?"),
+        **dict.fromkeys(DAY_COLUMNS, "float8?"),
     },
     ("backtest_id", "day"),
 )

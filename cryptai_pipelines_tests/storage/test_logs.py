@@ -19,6 +19,7 @@ from cryptai_pipelines.market.page import Listing, Page
 from cryptai_pipelines.storage import backtests, coverage, fetch_log, quality_log, symbols
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.quality_log import Finding
+from cryptai_pipelines.storage.tables import DAY_COLUMNS
 from cryptai_pipelines_tests.storage.bars_examples import HOUR, START, fresh_series, opens, wire_rows
 
 _EXAMPLES = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -201,8 +202,7 @@ def test_trades_are_replaced_from_a_number_on(database_per_module: Database) -> 
 def test_days_are_replaced_from_the_first_one_asked_for(database_per_module: Database) -> None:
     series = fresh_series()
     days = pd.date_range("2024-02-27", periods=4, tz="UTC", name="day").as_unit("ms")
-    columns = ["total_value", "daily_return", "cumulative_return", "drawdown"]
-    daily = pd.DataFrame(np.arange(16.0).reshape(4, 4), columns=columns, index=days)
+    daily = pd.DataFrame(np.arange(4.0 * len(DAY_COLUMNS)).reshape(4, -1), columns=list(DAY_COLUMNS), index=days)
     daily.iloc[0, 1] = np.nan
     with database_per_module.transaction() as cursor:
         identity = backtests.save_backtest(cursor, _header(series))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.daily import daily_rows
+from cryptai_pipelines.backtest.daily import performance_rows
 from cryptai_pipelines.backtest.engine import EngineState, settle
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, METRICS_VERSION, summary
@@ -112,8 +112,7 @@ def value_days(read_closes: ReadCloses, trial: Trial, trades: pd.DataFrame, stor
     start = Timeframe.D1.floor(within.start_ms)
     before = stored[stored.index < pd.Timestamp(start, unit="ms", tz="UTC")]
     equity = pd.concat([_day_ends(closes, trades, trial) for closes in read_closes(Interval(start, within.end_ms))])
-    value, peak = (None, None) if before.empty else (before["total_value"].iloc[-1], before["total_value"].max())
-    new = daily_rows(equity, trial.engine.initial_capital, value, peak)
+    new = performance_rows(equity, trades, trial.engine.initial_capital, before)
     return Days(new, np.concatenate((before["total_value"].to_numpy(), new["total_value"].to_numpy())))
 
 
