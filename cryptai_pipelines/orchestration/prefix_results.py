@@ -4,7 +4,8 @@ compared stands in `chain.prefix_check`."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -12,6 +13,9 @@ import dagster as dg
 from cryptai_pipelines.orchestration.alerts.findings import show_findings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from cryptai_pipelines.market.intervals import Interval
     from cryptai_pipelines.market.series import Series
     from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
     from cryptai_pipelines.orchestration.chain.walk import SeriesResult
@@ -22,7 +26,7 @@ NAME = "prefix_invariance"
 MOST_SERIES = 4
 """How many series of a run are looked at for each asset: a run of a thousand series shall not take longer for it."""
 
-_ASSETS = ("technical_indicators", "signals")
+_ASSETS = ("technical_indicators", "market_structure", "signals")
 _WHAT = (
     "Stored rows are what the stored bars up to their own give, to the bit: computed anew at a few cut points of up to "
     f"{MOST_SERIES} series of the run, other ones after each new bar."
@@ -70,22 +74,52 @@ def _chosen(asset: str, reached: Sequence[SeriesResult]) -> list[Series]:
 
 
 def _per_bar(asset: str, database: Database, settings: Settings) -> PerBar:
+    return {"technical_indicators": _indicators, "market_structure": _structure, "signals": _signals}[asset](database, settings)
+
+
+def _indicators(database: Database, settings: Settings) -> PerBar:
     from cryptai_pipelines.indicators.registry import DEFAULT_SET
-    from cryptai_pipelines.orchestration.chain import signals, technical_indicators
+    from cryptai_pipelines.orchestration.chain import technical_indicators as chain
+    from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
+
+    return PerBar(
+        chain.ASSET,
+        (chain.BARS,),
+        lambda series, within: chain.computed(database, series, DEFAULT_SET, within),
+        partial(_stored, database, chain.ASSET, {}),
+    )
+
+
+def _structure(database: Database, settings: Settings) -> PerBar:
+    from cryptai_pipelines.orchestration.chain import market_structure as chain
+    from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
+
+    return PerBar(
+        chain.ASSET,
+        (chain.BARS,),
+        partial(chain.computed, database, settings.swing_length),
+        partial(chain.read_structure, database),
+    )
+
+
+def _signals(database: Database, settings: Settings) -> PerBar:
+    from cryptai_pipelines.orchestration.chain import signals as chain
     from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
     from cryptai_pipelines.orchestration.chain.steps import scheduled_trial
 
-    if asset == technical_indicators.ASSET:
-        return PerBar(
-            asset,
-            technical_indicators.BARS,
-            {},
-            lambda series, within: technical_indicators.computed(database, series, DEFAULT_SET, within),
-        )
     trial = scheduled_trial(settings)
     return PerBar(
-        asset,
-        signals.INDICATORS,
-        {"strategy": trial.strategy.name},
-        lambda series, within: signals.computed(database, series, trial.strategy, trial.rules, within),
+        chain.ASSET,
+        (chain.INDICATORS, *chain.FURTHER_INPUTS),
+        lambda series, within: chain.computed(database, series, trial.strategy, trial.rules, within),
+        partial(_stored, database, chain.ASSET, {"strategy": trial.strategy.name}),
     )
+
+
+def _stored(
+    database: Database, asset: str, keys: Mapping[str, str], series: Series, within: Interval, columns: Sequence[str]
+) -> pd.DataFrame:
+    from cryptai_pipelines.storage import derived
+
+    of_series = {**keys, "symbol": series.symbol, "timeframe": series.timeframe.code}
+    return derived.read(database, asset, of_series, *within, columns)

@@ -31,6 +31,10 @@ FAULTS = {
         "UPDATE technical_indicators SET rsi_14 = rsi_14 * (1 + 1e-15) WHERE symbol = 'ETH-USDT' AND ts = {ts}",
         "rsi_14",
     ),
+    "market_structure": (
+        "UPDATE market_structure SET swing_low = swing_low * (1 + 1e-15) WHERE symbol = 'ETH-USDT' AND ts = {ts}",
+        "swing_low",
+    ),
     "signals": ("UPDATE signals SET rsi_gate = NOT rsi_gate WHERE symbol = 'ETH-USDT' AND ts = {ts}", "rsi_gate"),
 }
 

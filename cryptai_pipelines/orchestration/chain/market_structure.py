@@ -157,3 +157,14 @@ def _write(
 def read_structure(database: Database, series: Series, interval: Interval, columns: Sequence[str] = READINGS) -> pd.DataFrame:
     """The stored readings of the bars in `interval`: those that `structure_readings` gives for them, float64."""
     return rows.read(database, series, *interval, columns)
+
+
+def computed(database: Database, length: int, series: Series, interval: Interval) -> pd.DataFrame:
+    """The readings of the bars in `interval`, carried on from the state that is kept before its first chunk, over the stored
+    bars before its end and no later one."""
+    begin = chunk_start(interval.start_ms, series.timeframe)
+    kept = structure_checkpoints.find(database, series, begin)
+    state = begin_readings(series.timeframe, length) if kept is None else ReadingsState.from_bytes(kept.state, series.timeframe)
+    bars = market_data.read(database, series, begin, interval.end_ms, columns=_COLUMNS)
+    readings = carry_readings(state, bars)[0]
+    return readings[index_ms(readings.index) >= interval.start_ms]

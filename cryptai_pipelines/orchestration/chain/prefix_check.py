@@ -3,7 +3,7 @@ to a few cut points, as if nothing had come since, and must have the same bits. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,24 +14,22 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.storage import derived, market_data, state
+from cryptai_pipelines.storage import market_data, state
 from cryptai_pipelines.storage.database import Database
 
 CUTS = 3
 RECENT = 2_000
 """Cut points are the newest bar and others among so many before it: older rows were looked at when they were new."""
 
-Computed = Callable[[Series, Interval], pd.DataFrame]
-
 
 class PerBar(NamedTuple):
-    """A per-bar asset: the one that it is made of, the keys of its rows beside the series', and how the rows of an interval are
-    computed from what is stored before its end."""
+    """A per-bar asset: those that it is made of, how the rows of an interval are computed from what is stored before its end,
+    and how its stored columns of an interval are read."""
 
     asset: str
-    input_asset: str
-    keys: Mapping[str, str]
-    computed: Computed
+    inputs: tuple[str, ...]
+    computed: Callable[[Series, Interval], pd.DataFrame]
+    stored: Callable[[Series, Interval, Sequence[str]], pd.DataFrame]
 
 
 def first_change(database: Database, per_bar: PerBar, series: Series, cuts: int = CUTS) -> str | None:
@@ -40,7 +38,7 @@ def first_change(database: Database, per_bar: PerBar, series: Series, cuts: int 
     before = _settled(database, per_bar, series)
     if before is None:
         return None
-    found = [_change_before(database, per_bar, series, cut) for cut in _cut_points(database, series, before, cuts)]
+    found = [_change_before(per_bar, series, cut) for cut in _cut_points(database, series, before, cuts)]
     told = min((one for one in found if one is not None), default=None)
     if told is None or _settled(database, per_bar, series) != before:
         return None
@@ -48,12 +46,13 @@ def first_change(database: Database, per_bar: PerBar, series: Series, cuts: int 
 
 
 def _settled(database: Database, per_bar: PerBar, series: Series) -> state.SeriesState | None:
-    """The state of the asset when it is in line with its input."""
+    """The state of the asset when it is in line with all that it is made of."""
     own = state.read_state(database, per_bar.asset, series)
-    source = state.read_state(database, per_bar.input_asset, series)
-    if own is None or source is None or own.last_ts is None or own.input_revision != source.revision:
+    made_of = [state.read_state(database, name, series) for name in per_bar.inputs]
+    if own is None or own.last_ts is None:
         return None
-    return own
+    seen = (own.input_revision, *own.further_revisions)
+    return own if seen == tuple(None if one is None else one.revision for one in made_of) else None
 
 
 def _cut_points(database: Database, series: Series, own: state.SeriesState, cuts: int) -> Sequence[int]:
@@ -66,12 +65,11 @@ def _cut_points(database: Database, series: Series, own: state.SeriesState, cuts
     return sorted({int(opens[-1]), *others.tolist()}) if len(opens) else ()
 
 
-def _change_before(database: Database, per_bar: PerBar, series: Series, cut_ms: int) -> tuple[int, str] | None:
+def _change_before(per_bar: PerBar, series: Series, cut_ms: int) -> tuple[int, str] | None:
     """The first difference among the rows from the beginning of its chunk to the bar `cut_ms`: its open time, and in words."""
     within = Interval(chunk_start(cut_ms, series.timeframe), cut_ms + series.timeframe.ms)
     alone = per_bar.computed(series, within)
-    keys = {**per_bar.keys, "symbol": series.symbol, "timeframe": series.timeframe.code}
-    stored = derived.read(database, per_bar.asset, keys, *within, list(alone.columns))
+    stored = per_bar.stored(series, within, list(alone.columns))
     alone_ms, stored_ms = index_ms(alone.index), index_ms(stored.index)
     if not np.array_equal(alone_ms, stored_ms):
         at = int(min(np.setxor1d(alone_ms, stored_ms)))
