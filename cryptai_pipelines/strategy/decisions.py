@@ -36,5 +36,12 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=rows.index)
 
 
+def own_columns(rows: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The strategy's own columns of complete rows, beside the decision: those of numbers, and those of verdicts."""
+    own = [name for name in rows.columns if name not in (*DECISION_COLUMNS, "entry")]
+    flags = [name for name in own if str(rows[name].dtype) in ("bool", "boolean")]
+    return [name for name in own if name not in flags], flags
+
+
 def _given(rows: pd.DataFrame, name: str, otherwise: np.ndarray) -> np.ndarray:
     return rows[name].to_numpy(dtype=otherwise.dtype) if name in rows else otherwise

@@ -6,6 +6,7 @@ A row looks at itself and at rows before it, never after.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -25,7 +26,7 @@ class Gate(NamedTuple):
 
 def trend_gate(higher_trend: np.ndarray) -> Gate:
     """Whether the higher timeframe rises. Score: its trend. Unknown where the trend is NaN."""
-    return Gate(_verdict(higher_trend > 0, np.isfinite(higher_trend)), higher_trend)
+    return Gate(verdict(higher_trend > 0, np.isfinite(higher_trend)), higher_trend)
 
 
 def rsi_gate(rsi: np.ndarray, recovery: float, overbought: float, window: int) -> Gate:
@@ -35,18 +36,18 @@ def rsi_gate(rsi: np.ndarray, recovery: float, overbought: float, window: int) -
     Score: (RSI - recovery) / (overbought - recovery), at least -1; above `overbought` it falls from 0 to -1 at 100.
     Unknown where one of the `window + 1` RSI values that it looks at is NaN or before the first row.
     """
-    before = _shifted(rsi, 1)
+    before = shifted(rsi, 1)
     rose = (before <= recovery) & (rsi > recovery)
     known = np.isfinite(rsi) & np.isfinite(before)
     recent, all_known = rose.copy(), known.copy()
     for lag in range(1, window):
-        recent |= _shifted(rose, lag)
-        all_known &= _shifted(known, lag)
+        recent |= shifted(rose, lag)
+        all_known &= shifted(known, lag)
     inside = (rsi > recovery) & (rsi <= overbought)
     strength = (rsi - recovery) / (overbought - recovery)
     excess = (rsi - overbought) / max(100 - overbought, 1.0)
     score = np.where(rsi > overbought, -excess, np.maximum(strength, -1.0))
-    return Gate(_verdict(recent & inside, all_known), score)
+    return Gate(verdict(recent & inside, all_known), score)
 
 
 def macd_gate(macd: np.ndarray, macd_signal: np.ndarray, macd_histogram: np.ndarray) -> Gate:
@@ -55,11 +56,17 @@ def macd_gate(macd: np.ndarray, macd_signal: np.ndarray, macd_histogram: np.ndar
     Score: histogram / (|MACD| + |signal|), 0 when both are 0: the histogram is their difference, so this is free of the
     price's scale. Unknown where the histogram or the one before it is NaN.
     """
-    before = _shifted(macd_histogram, 1)
+    before = shifted(macd_histogram, 1)
     known = np.isfinite(macd_histogram) & np.isfinite(before)
+    score = macd_score(macd, macd_signal, macd_histogram)
+    return Gate(verdict((macd_histogram > 0) | (macd_histogram > before), known), score)
+
+
+def macd_score(macd: np.ndarray, macd_signal: np.ndarray, macd_histogram: np.ndarray) -> np.ndarray:
+    """The histogram relative to |MACD| + |signal|, in [-1, 1], 0 when both are 0."""
     size = np.abs(macd) + np.abs(macd_signal)
     score = np.divide(macd_histogram, size, out=np.where(np.isnan(size), np.nan, 0.0), where=size > 0)
-    return Gate(_verdict((macd_histogram > 0) | (macd_histogram > before), known), np.clip(score, -1.0, 1.0))
+    return np.clip(score, -1.0, 1.0)
 
 
 class FixedExits(Protocol):
@@ -83,7 +90,7 @@ def fixed_risk_reward(parameters: FixedExits) -> float:
 
 def risk_reward_gate(ratio: np.ndarray, least: float) -> Gate:
     """Whether the ratio reaches `least`. Score: (ratio - least) / (|ratio| + least). Unknown where it is NaN."""
-    return Gate(_verdict(ratio >= least, np.isfinite(ratio)), (ratio - least) / (np.abs(ratio) + least))
+    return Gate(verdict(ratio >= least, np.isfinite(ratio)), (ratio - least) / (np.abs(ratio) + least))
 
 
 def data_quality_gate(opens_ms: np.ndarray, is_filled: np.ndarray, timeframe: Timeframe, slots: int) -> Gate:
@@ -99,14 +106,39 @@ def data_quality_gate(opens_ms: np.ndarray, is_filled: np.ndarray, timeframe: Ti
     known_slots = np.minimum((opens_ms - opens_ms[:1].repeat(len(opens_ms))) // timeframe.ms + 1, slots)
     faults = (known_slots - (rows + 1 - first)) + (filled[rows + 1] - filled[first])
     known = (known_slots == slots) | (faults > 0)
-    return Gate(_verdict(faults == 0, known), np.where(known, 1.0 - 2.0 * faults / slots, np.nan))
+    return Gate(verdict(faults == 0, known), np.where(known, 1.0 - 2.0 * faults / slots, np.nan))
 
 
-def _verdict(holds: np.ndarray, known: np.ndarray) -> pd.array:
+def crossed_above(values: np.ndarray, level: np.ndarray) -> Gate:
+    """Whether `values` rose through `level` (one per row) at this bar: at or below it the bar before, above it now. Score:
+    whether it is above (1), below (-1) or at it (0). Unknown where one of the four numbers is NaN or before the first row."""
+    above = values > level
+    before, level_before = shifted(values, 1), shifted(level, 1)
+    known = np.isfinite(values) & np.isfinite(level) & np.isfinite(before) & np.isfinite(level_before)
+    return Gate(verdict(above & (before <= level_before), known), np.sign(values - level))
+
+
+def of_direction(direction: np.ndarray, asked: Callable[[int], Gate]) -> Gate:
+    """The gate of a long, `asked(1)`, where `direction` is 1, and that of a short, `asked(-1)`, where it is -1. Scores are
+    those of the price: a short's is turned round, so that 1 always speaks for a rise."""
+    long = direction > 0
+    if long.all():
+        return asked(1)
+    short = asked(-1)
+    if not long.any():
+        return Gate(short.verdict, -short.score)
+    rising = asked(1)
+    told = pd.array(rising.verdict, dtype="boolean", copy=True)
+    told[~long] = short.verdict[~long]
+    return Gate(told, np.where(long, rising.score, -short.score))
+
+
+def verdict(holds: np.ndarray, known: np.ndarray) -> pd.array:
+    """Verdicts from two bool arrays: NA where not known."""
     return pd.arrays.BooleanArray(np.asarray(holds, dtype=bool), ~np.asarray(known, dtype=bool))
 
 
-def _shifted(values: np.ndarray, lag: int) -> np.ndarray:
+def shifted(values: np.ndarray, lag: int) -> np.ndarray:
     """The values `lag` rows before; False or NaN where there is no such row."""
     result = np.full(len(values), np.nan if values.dtype.kind == "f" else False, dtype=values.dtype)
     result[lag:] = values[: max(len(values) - lag, 0)]

@@ -3,6 +3,7 @@ values, because indicators and structure are defined on the whole series."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,8 +17,13 @@ from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 
 
 def indicator_columns(strategy: Strategy, parameters: Any) -> tuple[str, ...]:
-    """The columns of the indicators that `strategy` names, in order."""
-    return tuple(output for name in strategy.indicators(parameters) for output in find_indicator(name).outputs)
+    """The columns of the indicators that `strategy` reads, in order."""
+    return columns_of(strategy.indicators(parameters))
+
+
+def columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    """The output columns of the indicators called `names`, in order."""
+    return tuple(output for name in names for output in find_indicator(name).outputs)
 
 
 def gather(

@@ -3,9 +3,7 @@ How a leak is found is the business of `indicators.leaks`."""
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +23,7 @@ from cryptai_pipelines.strategy.checked import decide_checked
 from cryptai_pipelines.strategy.inputs import gather
 from cryptai_pipelines.strategy.protocol import Strategy
 from cryptai_pipelines.strategy.signals import STRATEGIES
+from cryptai_pipelines.strategy.user_strategies import load_file
 
 MARKET_STRUCTURE = "market_structure"
 
@@ -43,7 +42,7 @@ def leak_target(name: str, timeframe: Timeframe) -> LeakTarget:
     of them in one file the name says which. `BadInput` when there is none, and for a file that cannot be loaded."""
     path, _, member = name.partition(":")
     if path.endswith(".py"):
-        return _as_target(*_defined(_loaded(Path(path)), member), timeframe)
+        return _as_target(*_defined(load_file(Path(path)), member), timeframe)
     if name in STRATEGIES:
         return _as_target(name, STRATEGIES[name], timeframe)
     if name == MARKET_STRUCTURE:
@@ -100,19 +99,6 @@ def _of_function(function: Callable[[pd.DataFrame], object]) -> Columns:
         return made.to_frame(str(made.name or "value")) if isinstance(made, pd.Series) else made
 
     return columns
-
-
-def _loaded(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise BadInput(f"there is no file {path}; accepted: a Python file with a strategy or a function of bars")
-    spec = importlib.util.spec_from_file_location(f"cryptai_user_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses of the file look their module up
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # noqa: BLE001 - whatever a user's file raises is told in one line
-        raise BadInput(f"{path} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    return module
 
 
 def _defined(module: ModuleType, member: str) -> tuple[str, object]:

@@ -41,6 +41,8 @@ class Parameter(NamedTuple):
         """What is accepted, as an error message tells it."""
         if self.choices:
             return "one of " + " ".join(map(str, self.choices))
+        if self.low is not None and self.high is not None:
+            return f"{_NAMES[self.type]} from {self.low:,g} to {self.high:,g}"
         bounds = ((self.low, "at least"), (self.above, "above"), (self.high, "at most"), (self.below, "below"))
         told = " and ".join(f"{word} {bound:,g}" for bound, word in bounds if bound is not None)
         return f"{_NAMES[self.type]} {told}".strip()

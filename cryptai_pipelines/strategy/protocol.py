@@ -34,8 +34,9 @@ class Inputs:
 
 
 class Column(NamedTuple):
-    """A column of a strategy's rows beside its decisions. `kind`: `gate`, a verdict (nullable boolean) that must be True for an
-    entry; `evidence`, a verdict that only counts for a gate; `score`, float64 in [-1, 1]; `number`, float64."""
+    """A column of a strategy's rows, or what a column of the decision means there. `kind`: `gate`, a verdict (nullable boolean)
+    that must be True for an entry; `evidence`, one that only counts for a gate; `score`, float64 in [-1, 1]; `number`,
+    float64."""
 
     name: str
     kind: str

@@ -31,7 +31,7 @@ USAGE = [
     ("bogus", "'bogus' cryptai --help"),
     ("db bogus", "'bogus' cryptai db --help"),
     ("backtest", "SYMBOL cryptai backtest --help"),
-    ("backtest BTC-USDT --strategy nope", "'nope' accepted: trend_rsi_macd"),
+    ("backtest BTC-USDT --strategy nope", "'nope' accepted: trend_rsi_macd FILE.py[:NAME]"),
     ("backtest BTC-USDT --capital -5", "initial_capital -5.0 above 0"),
     ("backtest BTC-USDT --capital 0", "initial_capital 0.0 above 0"),
     ("backtest BTC-USDT --capital nan", "initial_capital nan above 0"),

@@ -39,8 +39,8 @@ def test_values_are_taken_in_the_type_of_the_default():
 @pytest.mark.parametrize(
     ("name", "value", "accepted"),
     [
-        ("period", 1, "accepted: a whole number at least 2 and at most 500"),
-        ("period", 501, "at most 500"),
+        ("period", 1, "accepted: a whole number from 2 to 500"),
+        ("period", 501, "from 2 to 500"),
         ("period", 2.5, "is not a whole number"),
         ("period", True, "is not a whole number"),
         ("period", "20", "is not a whole number"),
