@@ -29,9 +29,6 @@ _OURS = (
 )
 STRATEGIES: dict[str, Strategy] = {strategy.name: strategy for strategy in _OURS}
 
-STRATEGY = TREND_RSI_MACD.name
-"""The one that the schedule carries on."""
-
 
 def find_strategy(name: str) -> Strategy:
     """The strategy called `name`: one of ours, one of an installed package (entry point group

@@ -49,7 +49,7 @@ def test_bars_of_a_file(invoke: Invoke, home: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("leakcheck nothing_like_it", "'nothing_like_it' is no strategy (trend_rsi_macd indicator"),
+        ("leakcheck nothing_like_it", "'nothing_like_it' is no strategy trend_rsi_macd indicator"),
         ("leakcheck rsi_14 --prefixes 0", "--prefixes 0 accepted: 1"),
         ("leakcheck rsi_14 --bars nowhere.csv", "nowhere.csv no such file"),
         ("leakcheck rsi_14 --bars BTCUSDT", "'BTCUSDT' BASE-QUOTE"),

@@ -68,7 +68,7 @@ def test_unknown_names_and_values_are_told_with_what_is_accepted(monkeypatch: py
         BadInput, match="parameter 'rsi_windo' is none of strategy 'trend_rsi_macd' or of the engine; .*rsi_window"
     ):
         chosen_trial(Settings(), "trend_rsi_macd", {"rsi_windo": 5})
-    with pytest.raises(BadArgument, match="rsi_window 0 is not accepted; accepted: a whole number at least 1"):
+    with pytest.raises(BadArgument, match="rsi_window 0 is not accepted; accepted: a whole number from 1 to 50"):
         chosen_trial(Settings(), "trend_rsi_macd", {"rsi_window": 0})
     with pytest.raises(BadArgument, match="strategy 'none_such'"):
         chosen_trial(Settings(), "none_such", {})
