@@ -18,7 +18,7 @@ from cryptai_pipelines.market.errors import BadInput
 
 REPEATS = 2_000
 OUTCOME_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_CELLS_AT_A_TIME = 4_000_000
+_CELLS_AT_A_TIME = 400_000
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """From samples (one per row, float64) to one value each."""
@@ -47,11 +47,12 @@ def stationary_indices(periods: int, repeats: int, block: float, seed: int | tup
     random = np.random.default_rng(seed)
     begins = random.random((repeats, periods)) < 1 / block
     begins[:, 0] = True
-    starts = random.integers(0, periods, (repeats, periods))
-    # Every position belongs to the last block that began at or before it, and lies as far behind its start as behind that.
-    at = np.arange(periods)
-    last = np.maximum.accumulate(np.where(begins, at, 0), axis=1)
-    return (np.take_along_axis(starts, last, axis=1) + at - last) % periods
+    first = np.flatnonzero(begins)
+    starts = random.integers(0, periods, len(first)) - first % periods
+    # Every position lies as far behind the start of its block as behind where the block began; that is less than two rounds.
+    found = np.repeat(starts, np.diff(np.append(first, begins.size))).reshape(begins.shape) + np.arange(periods)
+    found[found >= periods] -= periods
+    return found
 
 
 def resampled(
@@ -100,49 +101,45 @@ def result_intervals(
     return {**of_returns, **resampled(pnl, {"profit_factor": profit_factors}, **settings)}
 
 
-def reordered_trades(
-    pnl: np.ndarray, capital: float, *, repeats: int = REPEATS, confidence: float = 0.95, seed: int = 0, replaced: bool = True
-) -> dict[str, Spread]:
-    """What else the same trades could have come to: `total_return` and `max_drawdown` (a share, at most 0) of their profits in
-    another order, drawn with replacement, or only shuffled, in which case the total is what it is.
-
-    pnl: of each trade in the quote currency; capital: before the first. A sequence that loses the whole capital ends at -1.
-    """
-    _check(confidence, repeats)
-    finals, falls = _other_orders(pnl, capital, repeats, seed, replaced)
-    return {"total_return": spread(finals / capital - 1, confidence), "max_drawdown": spread(falls, confidence)}
-
-
 def trade_outcomes(pnl: np.ndarray, capital: float, *, repeats: int = REPEATS, seed: int = 0) -> pd.DataFrame:
     """Quantiles of what the same trades could have come to: rows `OUTCOME_QUANTILES`, columns (shuffled, final_equity),
-    (shuffled, max_drawdown), (resampled, final_equity), (resampled, max_drawdown). Shuffled: the same profits in another
-    order; resampled: drawn with replacement. NaN without trades; arguments as in `reordered_trades`."""
-    _check(0.5, repeats)
+    (shuffled, max_drawdown), (resampled, final_equity), (resampled, max_drawdown). NaN without trades.
+
+    pnl: of each trade in the quote currency, in the order of their exits; capital: before the first. Each counts as the share
+    of the equity before it that it won or lost, since positions grow with equity. Shuffled: these in another order, which
+    comes to the same end by another way; resampled: drawn with replacement. Who loses everything stays at 0. `BadInput` for
+    a capital that is not above 0, and for a profit that is not finite.
+    """
+    if repeats < 1:
+        raise BadInput(f"{repeats} resamples are not accepted; accepted: 1 and more")
+    growth = _growth_of_trades(pnl, capital)
     columns = {}
     for name, replaced in (("shuffled", False), ("resampled", True)):
-        finals, falls = _other_orders(pnl, capital, repeats, seed, replaced)
-        for metric, values in (("final_equity", finals), ("max_drawdown", falls)):
-            columns[name, metric] = (
-                np.quantile(values, OUTCOME_QUANTILES) if len(pnl) else np.full(len(OUTCOME_QUANTILES), np.nan)
-            )
+        finals, falls = _other_orders(growth, repeats, seed, replaced)
+        columns[name, "final_equity"] = np.quantile(finals * capital, OUTCOME_QUANTILES)
+        columns[name, "max_drawdown"] = np.quantile(falls, OUTCOME_QUANTILES)
     return pd.DataFrame(columns, index=pd.Index(OUTCOME_QUANTILES, name="quantile"))
 
 
-def _other_orders(pnl: np.ndarray, capital: float, repeats: int, seed: int, replaced: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Final equity and maximum drawdown of each of the other orders; NaN without trades."""
+def _growth_of_trades(pnl: np.ndarray, capital: float) -> np.ndarray:
+    """Factor of each trade on the equity before it, at least 0; 1 when there was nothing left before."""
     if not 0 < capital < math.inf:
         raise BadInput(f"capital {capital} is not accepted; accepted: above 0")
     if not np.isfinite(pnl).all():
         raise BadInput(f"trade {int(np.argmin(np.isfinite(pnl)))} has the profit {pnl[~np.isfinite(pnl)][0]}; accepted: finite")
+    before = capital + np.concatenate(([0.0], np.cumsum(pnl)[:-1])) if len(pnl) else np.empty(0)
+    solvent = np.logical_and.accumulate(before > 0)
+    return np.maximum(1 + np.divide(pnl, before, out=np.zeros(len(pnl)), where=solvent), 0.0)
+
+
+def _other_orders(growth: np.ndarray, repeats: int, seed: int, replaced: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Final equity from 1 and maximum drawdown of the factors in each of the other orders; NaN without any."""
     finals, falls = np.full(repeats, np.nan), np.full(repeats, np.nan)
     random = np.random.default_rng(seed)
-    for number in range(repeats if len(pnl) else 0):
-        order = random.integers(0, len(pnl), len(pnl)) if replaced else random.permutation(len(pnl))
-        equity = np.maximum(capital + np.cumsum(pnl[order]), 0.0)
-        ruined = np.flatnonzero(equity == 0.0)
-        if len(ruined):
-            equity[ruined[0] :] = 0.0
-        peaks = np.maximum(np.maximum.accumulate(equity), capital)
+    for number in range(repeats if len(growth) else 0):
+        order = random.integers(0, len(growth), len(growth)) if replaced else random.permutation(len(growth))
+        equity = np.cumprod(growth[order])
+        peaks = np.maximum(np.maximum.accumulate(equity), 1.0)
         finals[number], falls[number] = equity[-1], min(0.0, float((equity / peaks - 1).min()))
     return finals, falls
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from cryptai_pipelines.backtest.bootstrap import Spread
+from cryptai_pipelines.backtest.findings import Finding
 from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Report:
     after closing the open position. trades: `records.trades_frame`. metrics, optimistic: `metrics.summary` of both books.
     quality: what is known of the data, label to value, such as gaps, missing bars, filled bars, quarantined rows.
     provenance: label to value, such as series, code version, coverage revision, trades_sha256. simulated: not a real market.
+
+    What is None is left out of the page. benchmark: prices of the market at the times of `equity`. full: of
+    `metrics.full_metrics`. verdict: of `verdict.judge`. intervals: of `bootstrap.result_intervals`; outcomes: of
+    `bootstrap.trade_outcomes`. findings: of `review.review`.
     """
 
     title: str
@@ -33,6 +40,12 @@ class Report:
     quality: Mapping[str, object]
     provenance: Mapping[str, object]
     simulated: bool = False
+    benchmark: pd.Series | None = None
+    full: Mapping[str, float] | None = None
+    verdict: Verdict | None = None
+    intervals: Mapping[str, Spread] | None = None
+    outcomes: pd.DataFrame | None = None
+    findings: Sequence[Finding] | None = None
 
 
 def write_report(report: Report, path: Path) -> None:

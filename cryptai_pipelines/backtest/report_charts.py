@@ -9,7 +9,11 @@ from typing import Any
 
 import pandas as pd
 
+from cryptai_pipelines.backtest.daily import ROLLING_ROWS
 from cryptai_pipelines.backtest.report import Report
+from cryptai_pipelines.backtest.return_metrics import period_returns, until_ruin
+from cryptai_pipelines.backtest.rolling import rolling_sharpe
+from cryptai_pipelines.backtest.tables import worst_drawdowns
 from cryptai_pipelines.backtest.thinning import drawdowns, last_of_buckets, lowest_of_buckets
 
 _POINTS = 3_000
@@ -20,8 +24,9 @@ Figure = dict[str, Any]
 
 
 def figures(report: Report) -> dict[str, Figure]:
-    """The figures of a report by the id of the element that shows them."""
-    return {"price": price_figure(report), "equity": equity_figure(report), "drawdown": drawdown_figure(report)}
+    """The figures of a report by the id of the element that shows them; `rolling` where there are points enough for it."""
+    drawn = {"price": price_figure(report), "equity": equity_figure(report), "drawdown": drawdown_figure(report)}
+    return drawn | {"rolling": rolling_figure(report)} if len(report.equity) >= 2 * ROLLING_ROWS else drawn
 
 
 def price_figure(report: Report) -> Figure:
@@ -51,9 +56,23 @@ def equity_figure(report: Report) -> Figure:
 
 
 def drawdown_figure(report: Report) -> Figure:
-    """Drawdown in percent, the lowest of each bucket."""
-    trough = lowest_of_buckets(drawdowns(report.equity, report.parameters.initial_capital), _POINTS) * 100
-    return _figure([_line(trough, "drawdown", _LOSS) | {"fill": "tozeroy"}], "drawdown %")
+    """Drawdown in percent, the lowest of each bucket; the five deepest are shaded from peak to recovery."""
+    capital = report.parameters.initial_capital
+    trough = lowest_of_buckets(drawdowns(report.equity, capital), _POINTS) * 100
+    figure = _figure([_line(trough, "drawdown", _LOSS) | {"fill": "tozeroy"}], "drawdown %")
+    ends = worst_drawdowns(report.equity, capital)
+    figure["layout"]["shapes"] = [
+        _shade(one.peak, one.end if one.recovered else report.equity.index[-1]) for one in ends.itertuples()
+    ]
+    return figure
+
+
+def rolling_figure(report: Report) -> Figure:
+    """Sharpe ratio over the last `ROLLING_ROWS` points, annualised."""
+    returns = period_returns(until_ruin(report.equity.to_numpy()), report.parameters.initial_capital)
+    series = pd.Series(returns, index=report.equity.index)
+    ratio = rolling_sharpe(series, ROLLING_ROWS, report.metrics["periods_per_year"])
+    return _figure([_line(last_of_buckets(ratio, _POINTS), "Sharpe ratio", _STRATEGY)], "Sharpe ratio")
 
 
 def _figure(traces: list[Figure], label: str) -> Figure:
@@ -68,6 +87,12 @@ def _figure(traces: list[Figure], label: str) -> Figure:
         "yaxis": {"title": {"text": label}, "gridcolor": "#e4e7eb", "zerolinecolor": "#c9ced6"},
     }
     return {"data": traces, "layout": layout}
+
+
+def _shade(start: pd.Timestamp, end: pd.Timestamp) -> Figure:
+    first, last = _times(pd.DatetimeIndex([start, end]))
+    area = {"type": "rect", "xref": "x", "yref": "paper", "x0": first, "x1": last, "y0": 0, "y1": 1}
+    return area | {"fillcolor": _MARKET, "opacity": 0.12, "line": {"width": 0}}
 
 
 def _line(series: pd.Series, name: str, color: str) -> Figure:

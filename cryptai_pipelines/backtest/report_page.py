@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 
-import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.report import Report
-from cryptai_pipelines.backtest.report_charts import figures
+from cryptai_pipelines.backtest.report_charts import Figure, figures
+from cryptai_pipelines.backtest.report_format import label, pairs, shown, table
+from cryptai_pipelines.backtest.report_sections import (
+    full_section,
+    interval_section,
+    review_section,
+    table_sections,
+    verdict_section,
+)
 from cryptai_pipelines.backtest.report_style import STYLE
 from cryptai_pipelines.backtest.tables import monthly_returns
 
@@ -19,29 +26,11 @@ _TRADES_SHOWN = 1_000
 # Nothing may be fetched, whatever stands in the page. Plotly writes styles, and some of its traces make functions from text.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:"
 
-_SHARES = {
-    "total_return": "Total return",
-    "buy_and_hold_return": "Buy and hold",
-    "cagr": "CAGR",
-    "volatility": "Volatility, yearly",
-    "max_drawdown": "Maximum drawdown",
-    "var_95": "Value at risk 95 %, per period",
-    "win_rate": "Win rate",
-    "exposure": "Exposure",
-    "ambiguous_share": "Ambiguous trades, share",
-}
-_NUMBERS = {
-    "sharpe": "Sharpe ratio",
-    "sortino": "Sortino ratio",
-    "profit_factor": "Profit factor",
-    "average_win": "Average win",
-    "average_loss": "Average loss",
-    "expectancy": "Expectancy per trade",
-    "fees_paid": "Fees paid",
-    "final_equity": "Final equity",
-    "trade_count": "Trades",
-    "ambiguous_count": "Ambiguous trades",
-    "periods_per_year": "Periods per year",
+_CHARTS = {
+    "price": "Price and fills",
+    "equity": "Equity",
+    "drawdown": "Drawdown",
+    "rolling": "Sharpe ratio of the last 90 points",
 }
 _HEADLINE = ("total_return", "buy_and_hold_return", "sharpe", "max_drawdown", "win_rate", "trade_count")
 _ORDER = (
@@ -52,23 +41,27 @@ _ORDER = (
 
 
 def render(report: Report) -> str:
-    """The page as text: charts, metrics with their ambiguity interval, months, trades, assumptions, data quality, provenance.
-    Everything it needs is inside it, and everything that came from outside is escaped."""
+    """The page as text: verdict and review where they were given, charts, metrics with their ambiguity interval, months,
+    tables, assumptions, data quality, provenance, trades. Everything it needs is inside it, and everything that came from
+    outside is escaped."""
     from plotly.offline import get_plotlyjs
 
     mark = '<p class="mark">Simulated market: these prices were never traded.</p>' if report.simulated else ""
+    drawn = figures(report)
     charts = "".join(
         f'<section><h2>{title}</h2><div class="chart {key}" id="{key}" role="img" aria-label="{title}"></div></section>'
-        for key, title in (("price", "Price and fills"), ("equity", "Equity"), ("drawdown", "Drawdown"))
+        for key, title in _CHARTS.items()
+        if key in drawn
     )
     body = (
         f"<header><h1>{escape(report.title)}</h1><p>{_span(report.equity)}</p>{mark}{_headline(report.metrics)}</header>"
-        f"{charts}"
-        f"<section><h2>Metrics</h2>{_metrics(report)}</section>"
+        f"{verdict_section(report)}{review_section(report)}{charts}"
+        f"<section><h2>Metrics</h2>{_metrics(report)}</section>{interval_section(report)}"
         f"<section><h2>Months</h2>{_months(report.equity, report.parameters.initial_capital)}</section>"
-        f'<div class="pair"><section><h2>Assumptions</h2>{_pairs(_assumptions(report))}</section>'
-        f"<section><h2>Data quality</h2>{_pairs(report.quality)}</section>"
-        f"<section><h2>Provenance</h2>{_pairs(report.provenance)}</section></div>"
+        f"{table_sections(report)}{full_section(report)}"
+        f'<div class="pair"><section><h2>Assumptions</h2>{pairs(_assumptions(report))}</section>'
+        f"<section><h2>Data quality</h2>{pairs(report.quality)}</section>"
+        f"<section><h2>Provenance</h2>{pairs(report.provenance)}</section></div>"
         f"<section><h2>Trades</h2>{_trades(report.trades)}</section>"
     )
     return (
@@ -76,7 +69,7 @@ def render(report: Report) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(report.title)}</title><style>{STYLE}</style><script>{get_plotlyjs()}</script></head>"
-        f"<body><main>{body}</main><script>{_drawing(report)}</script></body></html>"
+        f"<body><main>{body}</main><script>{_drawing(drawn)}</script></body></html>"
     )
 
 
@@ -88,25 +81,25 @@ def _span(equity: pd.Series) -> str:
 
 
 def _headline(metrics: Mapping[str, float]) -> str:
-    cards = (f"<div><dt>{_label(name)}</dt><dd>{_shown(name, metrics[name])}</dd></div>" for name in _HEADLINE)
+    cards = (f"<div><dt>{label(name)}</dt><dd>{shown(name, metrics[name])}</dd></div>" for name in _HEADLINE)
     return f'<dl class="cards">{"".join(cards)}</dl>'
 
 
 def _metrics(report: Report) -> str:
-    rows = ((_label(name), _shown(name, report.metrics[name]), _shown(name, report.optimistic[name])) for name in _ORDER)
+    rows = ((label(name), shown(name, report.metrics[name]), shown(name, report.optimistic[name])) for name in _ORDER)
     note = (
         "A bar that touches both target and stop does not say which came first. Pessimistic counts it as the stop, optimistic "
         "as the target; the truth lies between them."
     )
-    return _table(("", "pessimistic", "optimistic"), rows) + f"<p>{note}</p>"
+    return table(("", "pessimistic", "optimistic"), rows) + f"<p>{note}</p>"
 
 
 def _months(equity: pd.Series, initial_capital: float) -> str:
-    table = monthly_returns(equity, initial_capital)
+    returns = monthly_returns(equity, initial_capital)
     names = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Year")
     rows = "".join(
         f"<tr><th>{year}</th>{''.join(_heat(value) for value in row)}</tr>"
-        for year, row in zip(table.index, table.to_numpy(), strict=True)
+        for year, row in zip(returns.index, returns.to_numpy(), strict=True)
     )
     head = "".join(f"<th>{name}</th>" for name in names)
     return f'<div class="scroll"><table class="heat"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
@@ -153,36 +146,11 @@ def _trades(trades: pd.DataFrame) -> str:
     )
     head = ("entry (UTC)", "exit (UTC)", "entry price", "exit price", "reason", "quantity", "fees", "profit", "return")
     more = f"<p>The last {len(shown):,} of {len(trades):,} trades.</p>" if len(trades) > len(shown) else ""
-    return more + (_table(head, rows) if len(trades) else "<p>No trades.</p>")
+    return more + (table(head, rows) if len(trades) else "<p>No trades.</p>")
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Cells are HTML already."""
-    titles = "".join(f"<th>{title}</th>" for title in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return "<dl>" + "".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in values.items()) + "</dl>"
-
-
-def _label(name: str) -> str:
-    return escape((_SHARES | _NUMBERS)[name])
-
-
-def _shown(name: str, value: float) -> str:
-    if np.isnan(value):
-        return "not defined"
-    if np.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if name in _SHARES:
-        return f"{value:.2%}"
-    return f"{value:,.0f}" if name in ("trade_count", "ambiguous_count", "periods_per_year") else f"{value:,.2f}"
-
-
-def _drawing(report: Report) -> str:
+def _drawing(drawn: Mapping[str, Figure]) -> str:
     # "<" never stands in the data, so nothing in it can end the script.
-    data = json.dumps(figures(report), allow_nan=False).replace("<", "\\u003c")
+    data = json.dumps(drawn, allow_nan=False).replace("<", "\\u003c")
     options = '{responsive:true,displaylogo:false,modeBarButtonsToRemove:["lasso2d","select2d"]}'
     return f"for(const [id,f] of Object.entries({data}))Plotly.newPlot(id,f.data,f.layout,{options});"

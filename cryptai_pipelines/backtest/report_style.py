@@ -19,6 +19,16 @@ section dl{margin:0}section dt{color:var(--soft);font-size:.8rem}section dd{marg
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
 th,td{padding:5px 10px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}thead th{position:sticky;top:0;background:#fff;color:var(--soft);font-weight:600}
+.chart.rolling{height:200px}
+.verdict{border-left:6px solid #8a94a0}.verdict.good{border-left-color:#1a7f4b}.verdict.bad{border-left-color:#b3372f}
+.verdict h2{font-size:1.25rem}.verdict.good h2{color:#1a7f4b}.verdict.bad h2{color:#b3372f}
+.verdict ul{margin:12px 0 0;padding-left:20px;color:var(--soft)}.verdict .cards dd{font-size:1.05rem}
+ul:has(.finding){list-style:none;margin:0;padding:0}
+.finding{padding:6px 12px;margin:6px 0;border-left:4px solid #1a7f4b;background:#f2f8f4}
+.finding.warn{border-left-color:#b7791f;background:#fdf6e7}.finding.error{border-left-color:#b3372f;background:#fbecea}
+.finding code{font-size:.8rem;color:var(--soft);margin-right:8px}
+details{margin:8px 0}summary{cursor:pointer;color:var(--accent);padding:4px 0}
+.scroll+.scroll{margin-top:16px}
 .heat td{text-align:center;padding:5px 6px}.heat th{text-align:center}
 @media print{body{background:#fff}section{break-inside:avoid}.scroll{max-height:none}}
 """

@@ -35,10 +35,10 @@ def worst_drawdowns(
     equity: pd.Series, initial_capital: float, benchmark: pd.Series | None = None, most: int = 5
 ) -> pd.DataFrame:
     """The `most` deepest rows of `drawdown_table`, deepest first, and in `benchmark_return` what the benchmark (values at the
-    times of `equity`) did from peak to trough; NaN without one."""
+    times of `equity`) did from peak to trough; no such column without one."""
     table = drawdown_table(equity, initial_capital).nsmallest(most, "depth").reset_index(drop=True)
     if benchmark is None:
-        return table.assign(benchmark_return=math.nan)
+        return table
     prices = benchmark.to_numpy(dtype="float64")
     peak, trough = (benchmark.index.get_indexer(pd.DatetimeIndex(table[name])) for name in ("peak", "trough"))
     return table.assign(benchmark_return=prices[trough] / prices[peak] - 1)

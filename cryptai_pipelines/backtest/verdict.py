@@ -94,7 +94,7 @@ def judge(
             f"better than {rivals} with a probability of {_share(dsr)}; {wanted}",
         ),
         (interval.low > 0, f"Sharpe ratio per period {sharpe:.4f}, by resampling from {interval.low:.4f}; above 0 is needed"),
-        (needed <= len(returns), f"{len(returns):,} returns; {_count(needed)} like these are needed for such probabilities"),
+        (needed <= len(returns), f"{len(returns):,} returns for these probabilities; {_enough(needed)}"),
     )
     enough, all_hold = conditions[0][0] and conditions[1][0], all(holds for holds, _ in conditions)
     answer = TOO_LITTLE if not enough else EDGE if all_hold else NO_EDGE
@@ -110,5 +110,5 @@ def _share(probability: float) -> str:
     return "unknown" if math.isnan(probability) else f"{probability:.1%}"
 
 
-def _count(needed: float) -> str:
-    return "no number of returns" if not math.isfinite(needed) else f"{math.ceil(needed):,}"
+def _enough(needed: float) -> str:
+    return f"{math.ceil(needed):,} like these are needed" if math.isfinite(needed) else "no number like these is enough"

@@ -12,13 +12,19 @@ import pandas as pd
 import pytest
 
 from cryptai_pipelines.backtest import simulate
+from cryptai_pipelines.backtest.bootstrap import result_intervals, trade_outcomes
+from cryptai_pipelines.backtest.metrics import FULL_METRICS, full_metrics
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, write_report
 from cryptai_pipelines.backtest.report_charts import figures
+from cryptai_pipelines.backtest.report_format import shown
 from cryptai_pipelines.backtest.report_page import render
-from cryptai_pipelines.backtest.tables import monthly_returns
+from cryptai_pipelines.backtest.return_metrics import period_returns
+from cryptai_pipelines.backtest.review import ReviewInputs, review
+from cryptai_pipelines.backtest.tables import monthly_returns, worst_drawdowns
 from cryptai_pipelines.backtest.thinning import drawdowns, last_of_buckets, lowest_of_buckets
+from cryptai_pipelines.backtest.verdict import judge
 
 from .conftest import random_market
 
@@ -86,6 +92,58 @@ def test_page_says_what_a_reader_must_know():
     assert report.provenance["trades_sha256"] in text
     assert f"{report.metrics['total_return']:.2%}" in text and f"{report.optimistic['total_return']:.2%}" in text
     assert "imulated" not in text and "Simulated market" in Page(render(report_of(simulated=True))).text
+
+
+def full_report(seed: int = 3, n: int = 6_000) -> Report:
+    """A report with everything that it may hold, of days."""
+    bars, entries = random_market(seed, n)
+    result = simulate(bars, entries, take_profit=0.05, stop_loss=0.03)
+    equity = result.equity.groupby(result.equity.index.floor("D")).last()
+    market = bars["close"].groupby(bars.index.floor("D")).last()
+    returns, pnl = period_returns(equity.to_numpy(), 10_000.0), result.trades["pnl"].to_numpy()
+    trades = result.trades.assign(symbol=np.where(np.arange(len(pnl)) % 2, "BTC-USDT", "<b>"))
+    return report_of(
+        seed,
+        n,
+        equity=equity,
+        trades=trades,
+        metrics=result.metrics | {"periods_per_year": 365.0},
+        benchmark=market,
+        full=full_metrics(equity, result.trades, market, 10_000.0, 365.0),
+        verdict=judge(returns, len(pnl), market=period_returns(market.to_numpy(), market.iloc[0]), repeats=200),
+        intervals=result_intervals(returns, pnl, 365.0, repeats=200),
+        outcomes=trade_outcomes(pnl, 10_000.0, repeats=200),
+        findings=review(ReviewInputs(equity, trades, 10_000.0, 365.0, market)),
+    )
+
+
+def test_page_with_everything_shows_it():
+    report = full_report()
+    page = Page(render(report))
+    assert f"Verdict: {report.verdict.answer}" in page.text
+    for finding in report.findings:
+        assert finding.sentence in page.text and finding.code in page.text
+    held = sum(finding.holds for finding in report.findings)
+    assert 0 < held == sum(a.get("class") in ("finding warn", "finding error") for _, a in page.tags)
+    for name in FULL_METRICS:
+        assert shown(name, report.full[name]) in page.text, name
+    tables = ("Worst drawdowns", "While the market fell most", "Months by kind", "Trades by exit", "Trades by symbol")
+    for title in ("Intervals", *tables):
+        assert title in page.text
+    assert all(tag != "b" for tag, _ in page.tags) and "Sharpe ratio of the last 90 points" in page.text
+    assert f"{report.intervals['max_drawdown'].low:.2%}" in page.text
+
+
+def test_page_without_the_new_content_has_none_of_its_sections():
+    text = Page(render(report_of(n=100))).text
+    assert not any(word in text for word in ("Verdict", "Review", "Intervals", "All metrics", "While the market fell"))
+
+
+def test_shaded_drawdowns_are_the_deepest():
+    report = full_report()
+    shapes = figures(report)["drawdown"]["layout"]["shapes"]
+    worst = worst_drawdowns(report.equity, 10_000.0)
+    assert [shape["x0"] for shape in shapes] == [f"{peak:%Y-%m-%dT%H:%M:%SZ}" for peak in worst["peak"]]
 
 
 @pytest.mark.parametrize("place", ["title", "quality", "provenance"])
