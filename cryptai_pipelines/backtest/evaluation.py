@@ -49,31 +49,30 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Subject:
-    """What every point of a search is tried on. bars: a validated bars frame with `is_filled`. strategy: its name. rules,
-    engine: parameters that a point does not name, by name; what neither names has its default. Plain data besides the bars, so
+    """What every point of a search is tried on. bars: a validated bars frame with `is_filled`. strategy: as `find_strategy`
+    takes it. defaults, asked: parameters of strategy and engine by name that a point does not give; the exits that belong to
+    the strategy stand between the two. What none of them names has the default of its own. Plain data besides the bars, so
     that any process can make the same of it."""
 
     bars: pd.DataFrame
     timeframe: Timeframe
     strategy: str
-    rules: Mapping[str, Value]
-    engine: Mapping[str, Value]
+    defaults: Mapping[str, Value]
+    asked: Mapping[str, Value]
 
     @property
     def capital(self) -> float:
-        """The start capital."""
-        return EngineParameters(**self.engine).initial_capital
+        """The start capital of a point that names none."""
+        return parameters_of(self, {})[1].initial_capital
 
     @cached_property
     def inputs(self) -> dict[str, Any]:
-        """What the results depend on besides the points, as plain data."""
+        """What the results depend on besides the parameters, as plain data."""
         strategy = find_strategy(self.strategy)
         return {
             "strategy": strategy.name,
             "strategy_version": strategy.code_version,
             "timeframe": self.timeframe.code,
-            "rules": asdict(strategy_parameters_of(strategy.parameters, self.rules)),
-            "engine": _finite(asdict(EngineParameters(**self.engine))),
             "bars_sha256": bars_sha256(self.bars),
         }
 
@@ -121,21 +120,24 @@ def signal_parameters(subject: Subject) -> frozenset[str]:
 
 
 def parameters_of(subject: Subject, point: Point) -> tuple[Any, EngineParameters]:
-    """The strategy's parameters and the engine's at a point; a name that both have is the same for both. For the engine the
-    strategy's own exits stand before what the subject says, and the point before these. `BadArgument` as they raise it."""
-    strategy = find_strategy(subject.strategy)
-    names = signal_parameters(subject)
-    chosen = {name: value for name, value in point.items() if name in names}
-    rules = strategy_parameters_of(strategy.parameters, {**subject.rules, **chosen})
-    told = {name: value for name, value in point.items() if name in _ENGINE}
-    return rules, EngineParameters(**{**subject.engine, **strategy.exits(rules), **told})
+    """The strategy's parameters and the engine's at a point; a name that both have is the same for both. `BadArgument` as they
+    raise it."""
+    strategy, names = find_strategy(subject.strategy), signal_parameters(subject)
+    asked = {**subject.asked, **point}
+    told = {**subject.defaults, **asked}
+    rules = strategy_parameters_of(strategy.parameters, {name: value for name, value in told.items() if name in names})
+    chosen = {**subject.defaults, **strategy.exits(rules), **asked}
+    return rules, EngineParameters(**{name: value for name, value in chosen.items() if name in _ENGINE})
 
 
 def point_key(subject: Subject, point: Point, span: Span | None) -> str:
     """SHA-256 of all that the metrics of a point depend on, so that one point has one key in whatever search it is."""
-    inputs = subject.inputs
-    chosen = {kind: {**inputs[kind], **{k: v for k, v in point.items() if k in inputs[kind]}} for kind in ("rules", "engine")}
-    content = {**inputs, **chosen, "span": None if span is None else list(span)}
+    try:
+        rules, engine = parameters_of(subject, point)
+        parameters = {"rules": asdict(rules), "engine": asdict(engine)}
+    except BadArgument:
+        parameters = {"refused": {**subject.defaults, **subject.asked, **point}}
+    content = {**subject.inputs, **parameters, "span": None if span is None else list(span)}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -236,8 +238,3 @@ def within(arrays: BarArrays, span: Span | None) -> BarArrays:
     if span is None:
         return arrays
     return BarArrays(*(getattr(arrays, field.name)[span.begin : span.end] for field in fields(BarArrays)))
-
-
-def _finite(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity, which stands for "none"."""
-    return {name: None if isinstance(value, float) and not np.isfinite(value) else value for name, value in values.items()}

@@ -128,10 +128,10 @@ def best(found: Iterable[Found], objective: str) -> Found | None:
     return None if ranked is None or ranked.value(objective) == -math.inf else ranked
 
 
-def daily_returns_of(found: Sequence[Found], submit: Submit) -> np.ndarray:
-    """The daily returns over all bars of points that can be, evaluated anew: float32, a row per point."""
+def daily_returns_of(found: Sequence[Found], submit: Submit, span: Span | None = None) -> np.ndarray:
+    """The daily returns of points that can be, evaluated anew: float32, a row per point and a column per day."""
     starts = range(0, len(found), _POINTS_A_TASK)
-    tasks = [Task(tuple(one.point for one in found[start : start + _POINTS_A_TASK]), None, True) for start in starts]
+    tasks = [Task(tuple(one.point for one in found[start : start + _POINTS_A_TASK]), span, True) for start in starts]
     return np.concatenate([future.result().daily_returns for future in [submit(task) for task in tasks]])
 
 

@@ -66,7 +66,7 @@ def save_subject(subject: Subject, folder: Path) -> None:
     for name in _COLUMNS:
         np.save(folder / f"{name}.npy", subject.bars[name].to_numpy())
     plain = {"timeframe": subject.timeframe.code, "strategy": subject.strategy}
-    parameters = {"rules": dict(subject.rules), "engine": dict(subject.engine)}
+    parameters = {"defaults": dict(subject.defaults), "asked": dict(subject.asked)}
     (folder / "subject.json").write_text(json.dumps({**plain, **parameters}))
 
 
@@ -75,7 +75,7 @@ def load_subject(folder: Path) -> Subject:
     told = json.loads((folder / "subject.json").read_text())
     columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
     bars = pd.DataFrame(columns, index=ts_index(np.load(folder / "ts.npy")), copy=False)
-    return Subject(bars, parse_timeframe(told["timeframe"]), told["strategy"], told["rules"], told["engine"])
+    return Subject(bars, parse_timeframe(told["timeframe"]), told["strategy"], told["defaults"], told["asked"])
 
 
 def _begin(folder: str) -> None:

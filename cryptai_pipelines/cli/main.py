@@ -26,8 +26,10 @@ from cryptai_pipelines.cli import (
     reconcile,
     replay,
     restatements,
+    sweep,
     sync,
     up,
+    walkforward,
     webhook,
 )
 from cryptai_pipelines.cli.interrupts import note_interrupts, received_signal
@@ -66,6 +68,8 @@ app.command("import")(import_bars.import_bars)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
 app.command("leakcheck")(leakcheck.leakcheck)
+app.command("sweep")(sweep.sweep)
+app.command("walkforward")(walkforward.walkforward)
 app.command("reconcile")(reconcile.reconcile)
 app.command("restatements")(restatements.restatements)
 app.command("replay")(replay.replay)

@@ -81,13 +81,13 @@ def save_points(cursor: Cursor, sweep_id: int, fold: int, rows: Sequence[PointRo
     if not rows:
         return 0
     refusals = [row.result if isinstance(row.result, str) else None for row in rows]
-    metrics = [None if isinstance(row.result, str) else _metrics_text(row.result) for row in rows]
+    metrics = [None if isinstance(row.result, str) else _json_text(row.result) for row in rows]
     values = {
         "sweep_id": int(sweep_id),
         "fold": int(fold),
         "number": np.array([row.number for row in rows], dtype="int32"),
         "key": np.array([row.key for row in rows], dtype=object),
-        "point": np.array([json.dumps(row.point, allow_nan=False) for row in rows], dtype=object),
+        "point": np.array([_json_text(row.point) for row in rows], dtype=object),
         "metrics": np.array(metrics, dtype=object),
         "refusal": np.array(refusals, dtype=object),
     }
@@ -159,9 +159,9 @@ def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarr
     return np.array([math.nan if value is None else value for value in values], dtype="float64")
 
 
-def _metrics_text(metrics: Mapping[str, float]) -> str:
+def _json_text(values: Mapping[str, Any]) -> str:
     """JSON has no NaN and no infinities: null stands for the one, `Infinity` and `-Infinity` for the others."""
-    return json.dumps({name: _told(float(value)) for name, value in metrics.items()}, allow_nan=False)
+    return json.dumps({name: _told(value) if isinstance(value, float) else value for name, value in values.items()})
 
 
 def _told(value: float) -> float | str | None:

@@ -134,14 +134,14 @@ def test_a_key_is_of_everything_that_the_result_depends_on(loud):
         (loud, point, None),
         (loud, {"stop_loss": 0.04}, None),
         (loud, point, Span(0, 100)),
-        (Subject(loud.bars.iloc[:-1], loud.timeframe, loud.strategy, {}, loud.engine), point, None),
-        (Subject(loud.bars, loud.timeframe, loud.strategy, {"every": 2}, loud.engine), point, None),
-        (Subject(loud.bars, loud.timeframe, loud.strategy, {}, {**loud.engine, "size": 0.5}), point, None),
-        (Subject(loud.bars.assign(is_filled=True), loud.timeframe, loud.strategy, {}, loud.engine), point, None),
+        (Subject(loud.bars.iloc[:-1], loud.timeframe, loud.strategy, {}, loud.asked), point, None),
+        (Subject(loud.bars, loud.timeframe, loud.strategy, {"every": 2}, loud.asked), point, None),
+        (Subject(loud.bars, loud.timeframe, loud.strategy, {}, {**loud.asked, "size": 0.5}), point, None),
+        (Subject(loud.bars.assign(is_filled=True), loud.timeframe, loud.strategy, {}, loud.asked), point, None),
     ]
     keys.update(point_key(*one) for one in others)
     assert len(keys) == len(others)
-    same = Subject(loud.bars.copy(), loud.timeframe, loud.strategy, {}, {**loud.engine, "stop_loss": 0.5})
+    same = Subject(loud.bars.copy(), loud.timeframe, loud.strategy, {}, {**loud.asked, "stop_loss": 0.5})
     assert point_key(same, point, None) == point_key(loud, point, None), "the point stands in place of the subject's value"
 
 
@@ -157,7 +157,7 @@ def test_what_comes_after_a_span_does_not_show_in_it(loud):
     task = Task(({"stop_loss": 0.03},), Span(100, 1_500))
     changed = loud.bars.copy()
     changed.iloc[1_500:, :4] *= 3.0
-    later = Subject(changed, loud.timeframe, loud.strategy, loud.rules, loud.engine)
+    later = Subject(changed, loud.timeframe, loud.strategy, loud.defaults, loud.asked)
     assert Evaluator(loud).evaluate(task).results == Evaluator(later).evaluate(task).results
 
 

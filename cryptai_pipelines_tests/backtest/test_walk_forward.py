@@ -117,7 +117,7 @@ def test_each_window_trades_what_was_best_before_it_and_nothing_else():
     result, subject = walked(bars), subject_of(bars)
     capital, rows = 10_000.0, []
     for step in result.steps:
-        before = Subject(bars.iloc[: step.window.train.end], subject.timeframe, subject.strategy, {}, subject.engine)
+        before = Subject(bars.iloc[: step.window.train.end], subject.timeframe, subject.strategy, {}, subject.asked)
         with local_workers(before, 1) as submit:
             known_then = search(before, Plan(SPACE, objective="total_return"), submit, span=step.window.train)
         assert best(known_then, "total_return").point == step.chosen.point, "the choice knew what came later"

@@ -85,6 +85,12 @@ def test_a_point_is_written_once_and_never_changed(database: Database) -> None:
     assert save(database, sweep_id, []) == 0
 
 
+def test_no_target_is_a_value_like_any_other(database: Database) -> None:
+    sweep_id = begin(database)
+    save(database, sweep_id, [point(0, take_profit=math.inf, size=0.5)])
+    assert sweeps.read_points(database, sweep_id)[0].point == {"take_profit": "Infinity", "size": 0.5}
+
+
 def test_a_search_is_finished_with_its_summary_and_can_be_begun_anew(database: Database) -> None:
     sweep_id = begin(database)
     save(database, sweep_id, [point(0)])

@@ -37,9 +37,13 @@ def chosen_trial(
     """A person's trial. `asked`: parameters of the strategy and of the engine by name. The settings' own parameters hold for
     the settings' own strategy."""
     strategy = find_strategy(strategy_name)
-    own = settings.parameters if strategy.name == find_strategy(settings.strategy).name else {}
-    rules, engine = parameters_for(settings, strategy, {**own, **asked})
+    rules, engine = parameters_for(settings, strategy, {**own_parameters(settings, strategy), **asked})
     return Trial("trial", strategy, rules, engine, window, known_at_ms)
+
+
+def own_parameters(settings: Settings, strategy: Strategy) -> Mapping[str, Any]:
+    """The settings' parameters, as far as they hold for `strategy`."""
+    return settings.parameters if strategy.name == find_strategy(settings.strategy).name else {}
 
 
 def parameters_for(settings: Settings, strategy: Strategy, asked: Mapping[str, Any]) -> tuple[Any, EngineParameters]:
@@ -48,13 +52,21 @@ def parameters_for(settings: Settings, strategy: Strategy, asked: Mapping[str, A
     The later of these counts: the defaults, the settings' defaults, the exits that belong to the strategy, a setting that was
     set, what is `asked` for. `BadInput` for a name that neither knows, `BadArgument` for a value that is not accepted.
     """
+    plain, given = parameter_layers(settings, strategy, asked)
+    names = [one.name for one in parameters_in(strategy.parameters)]
+    rules = parameters_of(strategy.parameters, {name: value for name, value in (plain | given).items() if name in names})
+    chosen = {**plain, **strategy.exits(rules), **given}
+    return rules, EngineParameters(**{name: value for name, value in chosen.items() if name in ENGINE_PARAMETERS})
+
+
+def parameter_layers(settings: Settings, strategy: Strategy, asked: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """By name, what counts less than the exits that belong to the strategy, and what counts more. `BadInput` for a name that
+    neither strategy nor engine knows."""
     names = [one.name for one in parameters_in(strategy.parameters)]
     _check_known(asked, [*names, *ENGINE_PARAMETERS], strategy.name)
     plain = {name: getattr(settings, name) for name in (*names, *ENGINE_PARAMETERS) if name in type(settings).model_fields}
     given = {name: value for name, value in plain.items() if name in settings.model_fields_set} | dict(asked)
-    rules = parameters_of(strategy.parameters, {name: value for name, value in (plain | given).items() if name in names})
-    chosen = {**plain, **strategy.exits(rules), **given}
-    return rules, EngineParameters(**{name: value for name, value in chosen.items() if name in ENGINE_PARAMETERS})
+    return plain, given
 
 
 def _check_known(asked: Mapping[str, Any], known: list[str], strategy: str) -> None:
