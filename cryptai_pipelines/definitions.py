@@ -13,6 +13,7 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 from cryptai_pipelines.orchestration.jobs import ALL_JOBS  # noqa: E402
 from cryptai_pipelines.orchestration.latest_prices_asset import latest_prices  # noqa: E402
+from cryptai_pipelines.orchestration.parity_asset import engine_parity  # noqa: E402
 from cryptai_pipelines.orchestration.quality_assets import data_quality, reconciliation  # noqa: E402
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource  # noqa: E402
 from cryptai_pipelines.orchestration.schedules import ALL_SCHEDULES  # noqa: E402
@@ -30,7 +31,7 @@ def build_defs(*, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         **(overrides or {}),
     }
     return dg.Definitions(
-        assets=[symbols, latest_prices, series_chain, data_quality, reconciliation],
+        assets=[symbols, latest_prices, series_chain, data_quality, reconciliation, engine_parity],
         jobs=ALL_JOBS,
         schedules=ALL_SCHEDULES,
         sensors=ALL_SENSORS,
