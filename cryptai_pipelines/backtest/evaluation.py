@@ -32,7 +32,7 @@ from cryptai_pipelines.strategy.decisions import FLAGS, LEVELS
 from cryptai_pipelines.strategy.inputs import gather
 from cryptai_pipelines.strategy.parameters import parameters_in
 from cryptai_pipelines.strategy.parameters import parameters_of as strategy_parameters_of
-from cryptai_pipelines.strategy.protocol import Inputs
+from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 from cryptai_pipelines.strategy.signals import find_strategy
 
 _ENGINE = frozenset(field.name for field in fields(EngineParameters))
@@ -60,6 +60,15 @@ class Subject:
     defaults: Mapping[str, Value]
     asked: Mapping[str, Value]
 
+    @cached_property
+    def found(self) -> Strategy:
+        """The strategy, looked up once: a user's file is run each time that it is."""
+        return find_strategy(self.strategy)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process needs; a strategy of a file is looked up there anew."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @property
     def capital(self) -> float:
         """The start capital of a point that names none."""
@@ -68,10 +77,9 @@ class Subject:
     @cached_property
     def inputs(self) -> dict[str, Any]:
         """What the results depend on besides the parameters, as plain data."""
-        strategy = find_strategy(self.strategy)
         return {
-            "strategy": strategy.name,
-            "strategy_version": strategy.code_version,
+            "strategy": self.found.name,
+            "strategy_version": self.found.code_version,
             "timeframe": self.timeframe.code,
             "bars_sha256": bars_sha256(self.bars),
         }
@@ -116,13 +124,13 @@ def _refusal(subject: Subject, point: Point) -> BadArgument | None:
 
 def signal_parameters(subject: Subject) -> frozenset[str]:
     """Names of the parameters of the strategy."""
-    return frozenset(one.name for one in parameters_in(find_strategy(subject.strategy).parameters))
+    return frozenset(one.name for one in parameters_in(subject.found.parameters))
 
 
 def parameters_of(subject: Subject, point: Point) -> tuple[Any, EngineParameters]:
     """The strategy's parameters and the engine's at a point; a name that both have is the same for both. `BadArgument` as they
     raise it."""
-    strategy, names = find_strategy(subject.strategy), signal_parameters(subject)
+    strategy, names = subject.found, signal_parameters(subject)
     asked = {**subject.asked, **point}
     told = {**subject.defaults, **asked}
     rules = strategy_parameters_of(strategy.parameters, {name: value for name, value in told.items() if name in names})
@@ -155,7 +163,6 @@ class Evaluator:
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
-        self._strategy = find_strategy(subject.strategy)
         self._inputs: dict[tuple[Any, ...], Inputs] = {}
         self._entries: OrderedDict[Any, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
@@ -177,7 +184,7 @@ class Evaluator:
             return self._entries[rules]
 
     def _computed(self, rules: Any) -> np.ndarray:
-        bars, strategy, timeframe = self.subject.bars, self._strategy, self.subject.timeframe
+        bars, strategy, timeframe = self.subject.bars, self.subject.found, self.subject.timeframe
         read = (strategy.indicators(rules), strategy.structure(rules))
         if read not in self._inputs:
             # Those of one choice of indicators at a time: of many bars they are the largest thing here.
