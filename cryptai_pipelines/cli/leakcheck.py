@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +14,11 @@ from cryptai_pipelines.cli.options import JsonOption
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cryptai_pipelines.indicators.leaks import Examination, Leak
+    from cryptai_pipelines.indicators.leaks import Examination, Leak, OnPlace
     from cryptai_pipelines.market.series import Series
     from cryptai_pipelines.market.timeframe import Timeframe
 
+_SECONDS_BETWEEN_LINES = 5.0
 _BARS = 6_000
 """The last bars of a series that are looked at: enough for what needs a year of days, or an average of 200 higher bars."""
 
@@ -43,7 +45,7 @@ def leakcheck(
     chosen = leak_target(target, named.timeframe)
     found = read().iloc[-_BARS:]
     with step(f"leakcheck: {chosen.name} over {counted(len(found), 'bar')} of {_title(bars, named)}"):
-        examined = examine(chosen.compute, found, cuts=prefixes)
+        examined = examine(chosen.compute, found, cuts=prefixes, on_place=_places_told(chosen.name))
     told = _told(chosen.name, chosen.kind, _title(bars, named), found, examined)
     verdict = f"{chosen.name} knows the future: {examined.leaks[0]}" if examined.leaks else None
     if json:
@@ -53,6 +55,21 @@ def leakcheck(
     if verdict:
         say(f"cryptai: {verdict}")
     raise typer.Exit(1 if verdict else 0)
+
+
+def _places_told(name: str) -> OnPlace:
+    """Says every few seconds how far a slow target is."""
+    last = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        from cryptai_pipelines.cli.output import say
+
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"leakcheck: {name}: {done} of {of} places")
+
+    return tell
 
 
 def _title(bars: str | None, series: Series) -> str:

@@ -63,7 +63,13 @@ def find_leak(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: i
     return next(iter(examine(compute, bars, cuts=cuts, seed=seed).leaks), None)
 
 
-def examine(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: int = 0) -> Examination:
+OnPlace = Callable[[int, int], None]
+"""Told after each place: how many were replayed, and of how many."""
+
+
+def examine(
+    compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: int = 0, on_place: OnPlace = lambda done, of: None
+) -> Examination:
     """Replay up to `cuts` prefixes and as many shuffles of the later bars, and compare every column with the whole.
 
     bars: at least `LEAST_BARS` rows; prefixes are at least a tenth of them, as what is computed may need some. `compute` is
@@ -84,12 +90,13 @@ def examine(compute: Columns, bars: pd.DataFrame, *, cuts: int = CUTS, seed: int
     random = np.random.default_rng(seed)
     found: list[Leak] = []
     chosen = _cuts(whole, len(bars), cuts, random)
-    for cut in chosen:
+    for done, cut in enumerate(chosen, start=1):
         for how, shown in _without_the_future(bars, cut, random):
             alone = _values(compute(shown), shown)
             if alone.keys() != whole.keys():
                 raise BadInput(f"with {cut} bars the columns are {', '.join(alone)}, with all of them {', '.join(whole)}")
             found += _differences(whole, alone, scales, bars, cut, how)
+        on_place(done, len(chosen))
     found.sort(key=lambda leak: (leak.ts_ms, leak.how, leak.column))
     first = {leak.column: leak for leak in reversed(found)}
     return Examination(tuple(whole), len(chosen), tuple(sorted(first.values(), key=found.index)))

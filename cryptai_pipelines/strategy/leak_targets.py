@@ -22,8 +22,8 @@ from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.checked import decide_checked
 from cryptai_pipelines.strategy.inputs import gather
 from cryptai_pipelines.strategy.protocol import Strategy
-from cryptai_pipelines.strategy.signals import STRATEGIES
-from cryptai_pipelines.strategy.user_strategies import load_file
+from cryptai_pipelines.strategy.signals import STRATEGIES, find_strategy
+from cryptai_pipelines.strategy.user_strategies import installed, load_file
 
 MARKET_STRUCTURE = "market_structure"
 
@@ -37,14 +37,15 @@ class LeakTarget(NamedTuple):
 
 
 def leak_target(name: str, timeframe: Timeframe) -> LeakTarget:
-    """What `name` stands for on bars of `timeframe`: a strategy, an indicator, `market_structure`, or `FILE.py[:NAME]`, where
-    the file defines a `Strategy` or a function from a bars frame to a frame of columns (a Series is one column). With several
-    of them in one file the name says which. `BadInput` when there is none, and for a file that cannot be loaded."""
+    """What `name` stands for on bars of `timeframe`: a strategy of ours or of an installed package, an indicator,
+    `market_structure`, or `FILE.py[:NAME]`, where the file defines a `Strategy` or a function from a bars frame to a frame of
+    columns (a Series is one column). With several of them in one file the name says which. `BadInput` when there is none, and
+    for a file that cannot be loaded."""
     path, _, member = name.partition(":")
     if path.endswith(".py"):
         return _as_target(*_defined(load_file(Path(path)), member), timeframe)
-    if name in STRATEGIES:
-        return _as_target(name, STRATEGIES[name], timeframe)
+    if name in STRATEGIES or name in installed(STRATEGIES):
+        return _as_target(name, find_strategy(name), timeframe)
     if name == MARKET_STRUCTURE:
         return LeakTarget(name, "indicator", lambda bars: structure_readings(bars, timeframe))
     return LeakTarget(name, "indicator", _of_indicator(_known_indicator(name), timeframe))
