@@ -7,9 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.cli.conftest import Invoke
 from cryptai_pipelines_tests.indicators.samples import random_bars
+from cryptai_pipelines_tests.orchestration.stored_bars import hourly, store
 
 LEAKING = "def mine(bars):\n    return bars.assign(ahead=bars['close'].shift(-1))[['close', 'ahead']]\n"
 
@@ -44,6 +47,14 @@ def test_bars_of_a_file(invoke: Invoke, home: Path, suffix: str) -> None:
     told = ended.object
     assert ended.code == 0 and told["bars"] == 400
     assert pd.Timestamp(told["first_bar"]) == bars["ts"].iloc[0]
+
+
+def test_stored_bars(invoke: Invoke, url: str, database: Database) -> None:
+    store(database, Series("BTC-USDT", Timeframe.H1), hourly(300))
+    ended = invoke("leakcheck", "rsi_14", "--bars", "BTC-USDT@1h", "--json", CRYPTAI_DATABASE_URL=url)
+    assert ended.code == 0 and (ended.object["bars"], ended.object["bars_of"]) == (300, "BTC-USDT@1h")
+    missing = invoke("leakcheck", "rsi_14", "--bars", "ETH-USDT@1h", CRYPTAI_DATABASE_URL=url)
+    assert missing.code == 1 and "cryptai sync ETH-USDT" in missing.err
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.storage import market_data, state
 from cryptai_pipelines.storage.database import Database
 
-CUTS = 3
+CUTS = 2
 RECENT = 2_000
 """Cut points are the newest bar and others among so many before it: older rows were looked at when they were new."""
 
