@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     )
     symbols: Annotated[tuple[str, ...], NoDecode] = Field(("BTC-USDT",), description="Symbols on the grid, comma separated")
     timeframes: Annotated[tuple[str, ...], NoDecode] = Field(("1h",), description="Timeframes kept up to date by the schedule")
+    indicators: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("default",), description="Indicators that are stored, comma or space separated; `default` stands for the default set"
+    )
     grace_seconds: float = Field(10.0, ge=0, description="How long after its close a bar may still change and is left alone")
     overlap_bars: int = Field(24, ge=1, description="Stored bars fetched again by each sync, to see restatements")
     request_timeout_seconds: float = Field(30.0, gt=0, description="Total deadline of one call to a venue")
@@ -70,6 +73,21 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("indicators", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+    @field_validator("indicators")
+    @classmethod
+    def _check_indicators(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from cryptai_pipelines.indicators.registry import indicator_set
+
+        with _named("CRYPTAI_INDICATORS"):
+            if not indicator_set(value):
+                raise BadInput("no indicator is named; accepted: names such as default rsi_14 macd_8_21_5")
+        return value
 
     @field_validator("exchange")
     @classmethod

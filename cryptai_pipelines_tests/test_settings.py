@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from cryptai_pipelines.indicators.registry import DEFAULT_SET, indicator_set
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.settings import Settings, load_settings
 from cryptai_pipelines_tests.conftest import REPOSITORY
@@ -50,6 +51,30 @@ def test_a_bad_setting_is_one_line_naming_it_and_its_value(monkeypatch, name, va
         load_settings()
     line = str(refused.value)
     assert value in line and "\n" not in line
+
+
+def test_indicators_are_named_by_comma_or_space_and_default_may_stand_among_them(monkeypatch):
+    monkeypatch.setenv("CRYPTAI_INDICATORS", "default, supertrend_7_2 macd_12_26_9,ema_20")
+    found = indicator_set(load_settings().indicators)
+    assert [spec.name for spec in found] == [*(spec.name for spec in DEFAULT_SET), "supertrend_7_2", "ema_20"]
+    monkeypatch.setenv("CRYPTAI_INDICATORS", "rsi")
+    assert [spec.name for spec in indicator_set(load_settings().indicators)] == ["rsi_14"]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("default rsi_14 supertrnd", "indicator 'supertrnd' does not exist; the nearest known: supertrend"),
+        ("sma_0", "indicator 'sma_0': timeperiod=0 is not accepted"),
+        (",", "no indicator is named"),
+    ],
+)
+def test_bad_indicators_are_one_line(monkeypatch, value, says):
+    monkeypatch.setenv("CRYPTAI_INDICATORS", value)
+    with pytest.raises(BadInput) as refused:
+        load_settings()
+    line = str(refused.value)
+    assert line.startswith("CRYPTAI_INDICATORS: ") and says in line and "\n" not in line
 
 
 def test_venues_are_called_where_the_settings_say(monkeypatch):

@@ -61,7 +61,14 @@ def find_indicator(name: str) -> IndicatorSpec:
     return known
 
 
-_DEFAULT = "sma_20 sma_50 sma_200 ema_12 ema_26 ema_50 ema_200 rsi_14 macd bollinger atr_14 stochastic cci_20"
+_DEFAULT = "sma_20 sma_50 sma_200 ema_12 ema_26 ema_50 ema_200 rsi_14 macd bollinger atr_14 stochastic cci_20 adx_14 obv"
 
 DEFAULT_SET: tuple[IndicatorSpec, ...] = tuple(REGISTRY[name] for name in _DEFAULT.split())
-"""What `technical_indicators` stores, in column order."""
+"""What `technical_indicators` stores unless the settings name other indicators, in column order."""
+
+
+def indicator_set(names: Iterable[str]) -> tuple[IndicatorSpec, ...]:
+    """The indicators of these names in order, each once; `default` stands for `DEFAULT_SET`. BadArgument as of
+    `find_indicator`."""
+    found = (DEFAULT_SET if name.lower() == "default" else (find_indicator(name),) for name in names)
+    return tuple({spec.name: spec for specs in found for spec in specs}.values())

@@ -78,14 +78,15 @@ def _per_bar(asset: str, database: Database, settings: Settings) -> PerBar:
 
 
 def _indicators(database: Database, settings: Settings) -> PerBar:
-    from cryptai_pipelines.indicators.registry import DEFAULT_SET
     from cryptai_pipelines.orchestration.chain import technical_indicators as chain
     from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
+    from cryptai_pipelines.orchestration.chain.trial_parameters import stored_indicators
 
+    specs = stored_indicators(settings)
     return PerBar(
         chain.ASSET,
         (chain.BARS,),
-        lambda series, within: chain.computed(database, series, DEFAULT_SET, within),
+        lambda series, within: chain.computed(database, series, specs, within),
         partial(_stored, database, chain.ASSET, {}),
     )
 

@@ -17,6 +17,7 @@ from cryptai_pipelines.orchestration.chain.performance_metrics import full_metri
 from cryptai_pipelines.orchestration.chain.publish import files_of, publish
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.orchestration.chain.trial_inputs import TrialInputs, no_bars, read_known_then, read_stored
+from cryptai_pipelines.orchestration.chain.trial_parameters import stored_indicators
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import backtests, market_data, symbols
 from cryptai_pipelines.storage.database import Database
@@ -34,7 +35,7 @@ def run_trial(
     if market_data.span(database, series) is None:
         raise no_bars(series)
     with holding(database, settings.exchange, settings, run_id)(series) as lease:
-        inputs = _read(database, lease, trial, on_progress)
+        inputs = _read(database, lease, trial, settings, on_progress)
 
         def tell(done_ms: int, bars: int) -> None:
             span = inputs.span
@@ -57,9 +58,9 @@ def run_trial(
     return {**stored_result(database, settings.exchange, identity, header), "report": str(files.report)}
 
 
-def _read(database: Database, lease: SeriesLease, trial: Trial, on_progress: OnProgress) -> TrialInputs:
+def _read(database: Database, lease: SeriesLease, trial: Trial, settings: Settings, on_progress: OnProgress) -> TrialInputs:
     if trial.known_at_ms is None:
-        return read_stored(database, lease, trial, on_progress)
+        return read_stored(database, lease, trial, stored_indicators(settings), on_progress)
     return read_known_then(database, lease, trial, trial.known_at_ms)
 
 

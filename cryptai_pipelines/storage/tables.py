@@ -14,7 +14,7 @@ from cryptai_pipelines.market.errors import BadInput
 
 INDICATOR_COLUMNS = tuple(
     "sma_20 sma_50 sma_200 ema_12 ema_26 ema_50 ema_200 rsi_14 macd macd_signal macd_histogram "
-    "bb_upper bb_middle bb_lower atr_14 stoch_k stoch_d cci_20".split()
+    "bb_upper bb_middle bb_lower atr_14 stoch_k stoch_d cci_20 adx_14 obv".split()
 )
 SIGNAL_SCORES = tuple("trend_score rsi_score macd_score higher_trend risk_reward stop_price target_price".split())
 SIGNAL_GATES = tuple("trend_gate rsi_gate macd_gate risk_reward_gate data_quality_gate".split())

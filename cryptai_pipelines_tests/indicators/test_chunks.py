@@ -27,7 +27,7 @@ HASTY = (
     *(dataclasses.replace(spec, warmup=max(spec.warmup // 10, 1), lull=0) for spec in DEFAULT_SET if spec.carry is None),
     *CARRIED,
 )
-WHOLE = (*DEFAULT_SET, *CARRIED)
+WHOLE = tuple({spec.name: spec for spec in (*DEFAULT_SET, *CARRIED)}.values())
 
 bar_cases = st.builds(
     random_bars,
@@ -135,8 +135,9 @@ def test_what_is_carried_has_to_be_given() -> None:
 def test_writing_in_place_and_copying_give_the_same_bits() -> None:
     bars = random_bars(3, 5_000, Timeframe.M5, missing=0.1)
     copying = [dataclasses.replace(spec, fill=None) for spec in DEFAULT_SET]
-    for start_ms in (0, int(index_ms(bars.index)[3_333])):
-        assert bits(compute(bars, copying, Timeframe.M5, start_ms)) == bits(compute(bars, DEFAULT_SET, Timeframe.M5, start_ms))
+    for start_ms, before in ((0, None), (int(index_ms(bars.index)[3_333]), {"obv": 0.0})):
+        in_place = compute(bars, DEFAULT_SET, Timeframe.M5, start_ms, before)
+        assert bits(compute(bars, copying, Timeframe.M5, start_ms, before)) == bits(in_place)
 
 
 def test_the_value_of_a_chunk_comes_from_its_bars_and_the_declared_warm_up() -> None:
@@ -188,7 +189,7 @@ def test_a_start_after_the_last_bar_gives_no_rows() -> None:
 
 def test_output_is_float64_on_the_index_of_the_bars() -> None:
     bars = random_bars(1, 500, Timeframe.H1)
-    result = compute(bars, DEFAULT_SET, Timeframe.H1, int(index_ms(bars.index)[123]))
+    result = compute(bars, DEFAULT_SET, Timeframe.H1, int(index_ms(bars.index)[123]), {"obv": 0.0})
     assert result.index.equals(bars.index[123:]) and result.index.name == "ts"
     assert set(result.dtypes) == {np.dtype("float64")}
 

@@ -33,6 +33,8 @@ def whole_history(bars: pd.DataFrame) -> dict[str, np.ndarray]:
     stochastic = talib.STOCH(high, low, close, 14, 3, 0, 3, 0)
     result |= dict(zip(("stoch_k", "stoch_d"), stochastic, strict=True))
     result["cci_20"] = talib.CCI(high, low, close, timeperiod=20)
+    result["adx_14"] = talib.ADX(high, low, close, timeperiod=14)
+    result["obv"] = talib.OBV(close, bars["volume"].to_numpy())
     return result
 
 
@@ -40,10 +42,12 @@ def scale(name: str, values: np.ndarray, close: np.ndarray) -> np.ndarray:
     """What an error of `name` is measured against: the price for differences of prices, 100 for oscillators."""
     if name.startswith(("macd", "bb")):
         return close
-    if name.startswith(("rsi", "stoch")):
+    if name.startswith(("rsi", "stoch", "adx")):
         return np.full(len(close), 100.0)
     if name.startswith("cci"):
         return np.maximum(100.0, np.abs(values))
+    if name == "obv":
+        return np.full(len(close), np.max(np.abs(values)))
     return np.abs(values)
 
 

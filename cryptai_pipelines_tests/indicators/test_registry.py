@@ -30,9 +30,11 @@ def test_the_default_set() -> None:
         "atr_14": {"timeperiod": 14},
         "stochastic": {"fastk_period": 14, "slowk_period": 3, "slowk_matype": 0, "slowd_period": 3, "slowd_matype": 0},
         "cci_20": {"timeperiod": 20},
+        "adx_14": {"timeperiod": 14},
+        "obv": {},
     }
     expected = "sma_20 sma_50 sma_200 ema_12 ema_26 ema_50 ema_200 rsi_14 macd macd_signal macd_histogram "
-    expected += "bb_upper bb_middle bb_lower atr_14 stoch_k stoch_d cci_20"
+    expected += "bb_upper bb_middle bb_lower atr_14 stoch_k stoch_d cci_20 adx_14 obv"
     assert [output for spec in DEFAULT_SET for output in spec.outputs] == expected.split()
 
 

@@ -116,9 +116,9 @@ def test_a_block_is_made_of_no_more_than_it_looks_back_upon(
     """With warm-ups far shorter than a series, what is kept of the blocks before is exactly enough."""
     for module in (chunks, staleness, higher_timeframe):
         monkeypatch.setattr(module, "CHUNK_BARS", 16)
-    short = tuple(replace(spec, warmup=50) for spec in DEFAULT_SET)
-    for module in (known_then, steps):
-        monkeypatch.setattr(module, "DEFAULT_SET", short)
+    short = {spec.name: replace(spec, warmup=50, lull=0) if spec.carry is None else spec for spec in DEFAULT_SET}
+    monkeypatch.setattr(steps, "stored_indicators", lambda settings: tuple(short.values()))
+    monkeypatch.setattr(known_then, "indicator_set", lambda names: tuple(short[name] for name in names))
     monkeypatch.setattr(technical_indicators, "FILLED_WINDOW", 50)
     monkeypatch.setattr(higher_timeframe, "_HIGHER_WARMUP", 15)
     monkeypatch.setattr(trend_rsi_macd, "LONGEST_LOOK_BACK", 60)

@@ -91,13 +91,13 @@ def test_signals_keep_gates_with_three_values(database_per_module: Database) -> 
 
 
 def test_columns_of_the_users_own(database: Database) -> None:
-    assert derived.ensure_columns(database, "technical_indicators", ["adx_14", "sma_20", "obv"]) == ["adx_14", "obv"]
-    assert derived.ensure_columns(database, "technical_indicators", ["obv"]) == []
+    assert derived.ensure_columns(database, "technical_indicators", ["adx_7", "sma_20", "mfi_14"]) == ["adx_7", "mfi_14"]
+    assert derived.ensure_columns(database, "technical_indicators", ["mfi_14"]) == []
     series = fresh_series()
-    _write(database, series, pd.DataFrame({"adx_14": [1.0, 2.0]}, index=ts_index(opens(2))))
-    change = _write(database, series, pd.DataFrame({"adx_14": [1.0, 5.0]}, index=ts_index(opens(2))))
+    _write(database, series, pd.DataFrame({"adx_7": [1.0, 2.0]}, index=ts_index(opens(2))))
+    change = _write(database, series, pd.DataFrame({"adx_7": [1.0, 5.0]}, index=ts_index(opens(2))))
     assert (change.restated, change.first_ts) == (1, START + HOUR)
-    assert derived.read(database, "technical_indicators", _keys(series))["adx_14"].tolist() == [1.0, 5.0]
+    assert derived.read(database, "technical_indicators", _keys(series))["adx_7"].tolist() == [1.0, 5.0]
 
 
 def test_gates_of_the_users_own_strategy(database: Database) -> None:

@@ -11,7 +11,15 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress
-from cryptai_pipelines.orchestration.chain.staleness import Stale, begin_anew, blocks, find_stale, reached, remember
+from cryptai_pipelines.orchestration.chain.staleness import (
+    Stale,
+    begin_anew,
+    blocks,
+    find_stale,
+    reached,
+    remember,
+    told_reach,
+)
 from cryptai_pipelines.storage import derived, quality_log, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
@@ -47,7 +55,7 @@ def bring_derived_up_to_date(
         total, done = sum(end - start for start, end in spans), 0
         on_progress(Progress(asset, series, 0, total, 0))
         for interval in (block for span in spans for block in blocks(*span, series.timeframe)):
-            written += _write_block(database, lease, keys, interval, compute_block(interval), stale, spans)
+            written += _write_block(database, lease, keys, interval, compute_block(interval), stale, spans, warmup_bars)
             done += interval.end_ms - interval.start_ms
             on_progress(Progress(asset, series, done, total, written.rows))
     return outcome_of(database, asset, series, written)
@@ -61,6 +69,7 @@ def _write_block(
     frame: pd.DataFrame,
     stale: Stale,
     spans: Sequence[Interval],
+    warmup_bars: int | None,
 ) -> Change:
     # New bars cannot leave rows behind whose bar is gone.
     known = np.empty(0, "int64") if stale.continues else derived.read_opens(database, stale.asset, keys, *interval)
@@ -74,7 +83,7 @@ def _write_block(
         )
         change += remove_orphans(cursor, stale.asset, keys, orphans)
         if interval.end_ms == spans[-1].end_ms:
-            remember(cursor, stale, spans=spans)
+            remember(cursor, stale, told_reach(warmup_bars), spans=spans)
     return change
 
 

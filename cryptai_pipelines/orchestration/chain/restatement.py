@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.intervals import Interval, runs
 from cryptai_pipelines.market.series import Series
@@ -19,8 +18,8 @@ from cryptai_pipelines.orchestration.chain import (
     technical_indicators,
     validated_bars,
 )
-from cryptai_pipelines.orchestration.chain.staleness import reach_end
-from cryptai_pipelines.storage import market_data, restatements
+from cryptai_pipelines.orchestration.chain.staleness import reach_end, stored_reach
+from cryptai_pipelines.storage import market_data, restatements, state
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.restatements import RestatedBars, Restatement
@@ -91,7 +90,7 @@ def _touched(
         return touched
     change = Interval(series.timeframe.floor(restated.first_ts), series.timeframe.floor(restated.last_ts) + series.timeframe.ms)
     end = max(change.end_ms, stored.end_ms + series.timeframe.ms)
-    seen = _seen(cursor, series, change, technical_indicators.reach(DEFAULT_SET), end)
+    seen = _seen(cursor, series, change, stored_reach(state.read_state(cursor, technical_indicators.ASSET, series)), end)
     touched[technical_indicators.ASSET] = _rows(restatements.count_rows(cursor, "technical_indicators", series, seen), seen)
     # Structure is carried on: how far it will have changed is not known before.
     over = Interval(change.start_ms, end)

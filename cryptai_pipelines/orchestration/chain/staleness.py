@@ -124,6 +124,17 @@ def reach_end(source: Cursor | Database, series: Series, change: Interval, warmu
     return chunk_start(last, series.timeframe) + CHUNK_BARS * series.timeframe.ms
 
 
+def told_reach(warmup_bars: int | None) -> bytes:
+    """How far a changed bar reaches in a per-bar asset, as its state keeps it."""
+    return json.dumps(warmup_bars).encode()
+
+
+def stored_reach(own: state.SeriesState | None) -> int | None:
+    """The `warmup_bars` that the stored rows of a per-bar asset were made with; None for all bars before, or when it is not
+    known."""
+    return None if own is None or own.state is None else json.loads(own.state)
+
+
 def remember(cursor: Cursor, stale: Stale, own_state: bytes | None = None, *, spans: Sequence[Interval] | None = None) -> None:
     """Call the asset up to date. All of `spans`, or else of the time from `start_ms` on, counts as changed, whatever of it an
     interrupted run had written before."""

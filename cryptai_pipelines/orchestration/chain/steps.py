@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import (
@@ -24,7 +23,7 @@ from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead, judged_ahe
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
 from cryptai_pipelines.orchestration.chain.receive import ignore_stored
-from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
+from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial, stored_indicators
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
@@ -83,11 +82,11 @@ def research_steps(
     database: Database, settings: Settings, run_id: str, on_progress: OnProgress = ignore_progress
 ) -> list[Step]:
     """From validated bars to performance metrics, with the strategy of the settings."""
-    trial = scheduled_trial(settings)
+    trial, specs = scheduled_trial(settings), stored_indicators(settings)
     reports = settings.home.resolve() / "reports"
 
     def indicate(lease: SeriesLease) -> Outcome:
-        return technical_indicators.bring_up_to_date(database, lease, DEFAULT_SET, on_progress=on_progress)
+        return technical_indicators.bring_up_to_date(database, lease, specs, on_progress=on_progress)
 
     def structure(lease: SeriesLease) -> Outcome:
         return market_structure.bring_up_to_date(database, lease, settings.swing_length, on_progress=on_progress)

@@ -3,7 +3,7 @@ moment of the past. What is made of them is `trial`'s affair."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,9 +11,10 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.engine import BarArrays
 from cryptai_pipelines.backtest.inputs import bar_arrays
-from cryptai_pipelines.indicators.registry import DEFAULT_SET
+from cryptai_pipelines.indicators.registry import indicator_set
+from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.bars import index_ms
-from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
@@ -46,10 +47,14 @@ class TrialInputs:
     count_filled: Callable[[BacktestHeader], int]
 
 
-def read_stored(database: Database, lease: SeriesLease, trial: Trial, on_progress: OnProgress) -> TrialInputs:
-    """The validated bars and their indicators, which are brought up to date first. `CryptaiError` when there are none."""
+def read_stored(
+    database: Database, lease: SeriesLease, trial: Trial, specs: Sequence[IndicatorSpec], on_progress: OnProgress
+) -> TrialInputs:
+    """The validated bars and their indicators `specs`, which are brought up to date first. `CryptaiError` when there are none;
+    `BadInput` when the strategy reads an indicator that is not among them."""
     series = lease.series
-    technical_indicators.bring_up_to_date(database, lease, DEFAULT_SET, on_progress=on_progress)
+    _require_stored(trial, specs)
+    technical_indicators.bring_up_to_date(database, lease, specs, on_progress=on_progress)
     made = state.read_state(database, technical_indicators.ASSET, series)
     if made is None or made.first_ts is None or made.last_ts is None:
         raise no_bars(series)
@@ -70,6 +75,14 @@ def read_stored(database: Database, lease: SeriesLease, trial: Trial, on_progres
         read_daily_closes,
         partial(count_filled, database),
     )
+
+
+def _require_stored(trial: Trial, specs: Sequence[IndicatorSpec]) -> None:
+    stored = {spec.name for spec in specs}
+    for spec in indicator_set(trial.strategy.indicators(trial.rules)):
+        if spec.name not in stored:
+            how = f"add it to CRYPTAI_INDICATORS, as in CRYPTAI_INDICATORS=default,{spec.name}"
+            raise BadInput(f"strategy {trial.strategy.name!r} reads {spec.name!r}, which is not stored; {how}")
 
 
 def _stored_blocks(database: Database, series: Series, trial: Trial, span: Interval) -> Iterator[tuple[int, BarArrays]]:

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.indicators.registry import indicator_set
+from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
@@ -25,6 +27,12 @@ def scheduled_trial(settings: Settings) -> Trial:
     strategy = find_strategy(settings.strategy)
     rules, engine = parameters_for(settings, strategy, settings.parameters)
     return Trial("scheduled", strategy, rules, engine)
+
+
+def stored_indicators(settings: Settings) -> tuple[IndicatorSpec, ...]:
+    """What `technical_indicators` holds: the indicators that the settings name, and what else the scheduled trial reads."""
+    trial = scheduled_trial(settings)
+    return indicator_set((*settings.indicators, *trial.strategy.indicators(trial.rules)))
 
 
 def chosen_trial(
