@@ -15,7 +15,19 @@ from multiprocessing.connection import Connection
 
 Row = dict[str, object]
 
-NAMES = ("ingest", "archive", "download", "indicators", "leaks", "backtest", "sweep", "freqtrade", "tick", "tick_bars", "demo")
+NAMES = (
+    "ingest",
+    "archive",
+    "download",
+    "indicators",
+    "leaks",
+    "backtest",
+    "sweep",
+    "freqtrade",
+    "tick",
+    "tick_bars",
+    "demo",
+)
 _KEYS = ("name", "ours_s", "peer_s", "ratio", "goal")
 _GOAL = re.compile(r"\s*(<=|>=|<|>)?\s*([0-9.]+)")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {

@@ -1,4 +1,4 @@
-"""Every planted leak is found and no clean column is accused, of the corpus and of our own registry."""
+"""Every planted leak is found and no clean column is accused; our own columns are held against it in `test_no_leaks`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cryptai_pipelines.indicators.chunks import compute, warmup_bars
 from cryptai_pipelines.indicators.leaks import find_leak
-from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.timeframe import Timeframe
@@ -41,11 +39,6 @@ def test_a_recorded_market_gives_the_same_verdicts(real_data: Path, name: str) -
     bars = recorded_bars(real_data, name)[["open", "high", "low", "close", "volume"]].iloc[-900:]
     assert [one for one, columns in LEAKS.items() if find_leak(columns, bars) is None] == []
     assert [one for one, columns in CLEAN.items() if find_leak(columns, bars) is not None] == []
-
-
-def test_our_own_indicators_know_nothing() -> None:
-    bars = random_bars(32, warmup_bars(DEFAULT_SET) + 600, Timeframe.H1)
-    assert find_leak(lambda known: compute(known, DEFAULT_SET, Timeframe.H1, 0), bars, cuts=60) is None
 
 
 def test_the_first_bar_and_column_are_named() -> None:
