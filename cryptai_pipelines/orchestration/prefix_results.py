@@ -4,13 +4,13 @@ compared stands in `chain.prefix_check`."""
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from cryptai_pipelines.orchestration.alerts.findings import show_findings
+from cryptai_pipelines.orchestration.alerts.findings import read_findings, show_findings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,7 @@ NAME = "prefix_invariance"
 MOST_SERIES = 4
 """How many series of a run are looked at for each asset: a run of a thousand series shall not take longer for it."""
 
+_EVALUATIONS = 20
 _ASSETS = ("technical_indicators", "market_structure", "signals")
 _WHAT = (
     "Stored rows are what the stored bars up to their own give, to the bit: computed anew at a few cut points of up to "
@@ -38,15 +39,20 @@ PREFIX_SPECS: tuple[dg.AssetCheckSpec, ...] = tuple(
 
 
 def prefix_result(
-    spec: dg.AssetCheckSpec, database: Database, settings: Settings, results: Sequence[SeriesResult]
+    spec: dg.AssetCheckSpec,
+    database: Database,
+    settings: Settings,
+    results: Sequence[SeriesResult],
+    look_again: Collection[str] = (),
 ) -> dg.AssetCheckResult:
-    """What the check says of the series whose asset was brought up to date. One that did not get this far is a finding."""
+    """What the check says of the series whose asset was brought up to date. One that did not get this far is a finding.
+    `look_again`: the series (as text) that are looked at whatever else is, so that no finding goes because nobody looked."""
     from cryptai_pipelines.orchestration.chain.prefix_check import first_change
 
     asset = spec.asset_key.to_user_string()
     per_bar = _per_bar(asset, database, settings)
     reached = [result for result in results if asset in {outcome.asset for outcome in result.outcomes}]
-    chosen = _chosen(asset, reached)
+    chosen = _chosen(asset, reached, look_again)
     changes = {series: first_change(database, per_bar, series) for series in chosen}
     findings = [f"{series}: {change}" for series, change in changes.items() if change is not None]
     unknown = [f"{result.series}: not known, it failed at {result.failed_at}" for result in results if result not in reached]
@@ -63,14 +69,27 @@ def prefix_result(
     )
 
 
-def _chosen(asset: str, reached: Sequence[SeriesResult]) -> list[Series]:
-    """Those of which rows were written, in an order that another revision of them shuffles anew; then the others."""
+def wrong_lately(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> set[str]:
+    """The series, as text, of which one of the last evaluations of the check had a finding. Each is of the timeframes of its own
+    run, so the very last one does not tell."""
+    found: set[str] = set()
+    for record in instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=_EVALUATIONS):
+        evaluation = record.event.asset_check_evaluation if record.event and record.event.dagster_event else None
+        if evaluation is not None:
+            found |= read_findings(str(evaluation.metadata["findings"].value), evaluation.passed).keys()
+    return found
+
+
+def _chosen(asset: str, reached: Sequence[SeriesResult], look_again: Collection[str]) -> list[Series]:
+    """All of `look_again`; and up to `MOST_SERIES` others, those of which rows were written first, in an order that
+    another revision of them shuffles anew."""
 
     def order(result: SeriesResult) -> tuple[bool, int]:
         outcome = next(outcome for outcome in result.outcomes if outcome.asset == asset)
         return not outcome.written, zlib.crc32(f"{result.series.key} {outcome.revision}".encode())
 
-    return [result.series for result in sorted(reached, key=order)[:MOST_SERIES]]
+    known = [result.series for result in reached if str(result.series) in look_again]
+    return known + [result.series for result in sorted(reached, key=order) if result.series not in known][:MOST_SERIES]
 
 
 def _per_bar(asset: str, database: Database, settings: Settings) -> PerBar:

@@ -18,7 +18,7 @@ from cryptai_pipelines.orchestration.check_results import CHECKS, SYNCED, evalua
 from cryptai_pipelines.orchestration.freshness import freshness_policy
 from cryptai_pipelines.orchestration.metadata import outcome_metadata, table_schema
 from cryptai_pipelines.orchestration.partitions import GRID, ONE_RUN, series_of
-from cryptai_pipelines.orchestration.prefix_results import PREFIX_SPECS, prefix_result
+from cryptai_pipelines.orchestration.prefix_results import PREFIX_SPECS, prefix_result, wrong_lately
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource
 from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG, SCHEDULED_TAG
 from cryptai_pipelines.orchestration.versions import Versions, symbols_version
@@ -108,7 +108,7 @@ def series_chain(
                 yield synced_result(results) if check is SYNCED else evaluate(check, database, results, strategy)
         for spec in PREFIX_SPECS:
             if spec.key in context.selected_asset_check_keys:
-                yield prefix_result(spec, database, settings, results)
+                yield prefix_result(spec, database, settings, results, wrong_lately(context.instance, spec))
     _raise_for_failures(results)
 
 

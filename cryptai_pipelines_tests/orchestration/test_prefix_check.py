@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
+import dagster as dg
 import pytest
 
 from cryptai_pipelines.market.clock import FixedClock, parse_time
@@ -14,7 +15,7 @@ from cryptai_pipelines.orchestration import prefix_results
 from cryptai_pipelines.orchestration.chain import prefix_check
 from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
 from cryptai_pipelines.orchestration.chain.walk import SeriesResult, walk
-from cryptai_pipelines.orchestration.prefix_results import PREFIX_SPECS, prefix_result
+from cryptai_pipelines.orchestration.prefix_results import PREFIX_SPECS, prefix_result, wrong_lately
 from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.replay.server import running
 from cryptai_pipelines.replay.simulated import open_simulated
@@ -115,6 +116,25 @@ def test_a_run_of_many_series_looks_at_a_few_of_them(walked: Walked, monkeypatch
     monkeypatch.setattr(prefix_results, "MOST_SERIES", 1)
     told = prefix_result(SPECS["technical_indicators"], database, settings, results)
     assert len(looked) == 1 and told.metadata["series"].value == 2 and told.metadata["looked_at"].value == str(looked[0])
+
+
+def test_a_series_that_was_wrong_lately_is_looked_at_again(
+    walked: Walked, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finding must not go because the next run looked at others."""
+    database, settings, results = walked
+    spec = SPECS["technical_indicators"]
+    assert wrong_lately(instance, spec) == set()
+    told = dg.AssetCheckEvaluation(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=False,
+        metadata={"findings": dg.MetadataValue.md("- ETH-USDT 1h: rsi_14 at 2017-03-10T00:00:00Z is stored as 1.0")},
+    )
+    instance.report_runless_asset_event(told)
+    monkeypatch.setattr(prefix_results, "MOST_SERIES", 0)
+    again = prefix_result(spec, database, settings, results, wrong_lately(instance, spec))
+    assert again.metadata["looked_at"].value == "ETH-USDT 1h"
 
 
 def test_a_series_that_did_not_get_this_far_is_a_finding(walked: Walked) -> None:
