@@ -23,12 +23,15 @@ from cryptai_pipelines.indicators.warmup import wilder_bars
 
 def on_balance_volume(columns: Mapping[str, np.ndarray], first: int, before: np.ndarray | None) -> tuple[np.ndarray, ...]:
     """Volume added where the close rose and taken away where it fell (Granville, 1963), beginning with the volume of the first
-    bar, as TA-Lib's OBV does."""
-    close, volume = columns["close"], columns["volume"]
-    signed = np.empty(len(close))
-    signed[:1] = volume[:1]
-    np.multiply(np.sign(np.diff(close)), volume[1:], out=signed[1:])
-    return (_summed(signed[first:], before),)
+    bar. TA-Lib's OBV."""
+    import talib
+
+    volume = columns["volume"]
+    if before is not None:
+        # TA-Lib begins with the first volume that it is given, and adds up one by one: any split gives the same bits.
+        volume = volume.copy()
+        volume[first - 1] = before[0]
+    return (talib.OBV(columns["close"], volume)[first:],)
 
 
 def accumulation(columns: Mapping[str, np.ndarray], first: int, before: np.ndarray | None) -> tuple[np.ndarray, ...]:
@@ -36,14 +39,9 @@ def accumulation(columns: Mapping[str, np.ndarray], first: int, before: np.ndarr
     a bar without a range adds nothing. TA-Lib's AD."""
     high, low, close = (columns[name][first:] for name in ("high", "low", "close"))
     place = np.divide((close - low) - (high - close), high - low, out=np.zeros(len(close)), where=high > low)
-    return (_summed(place * columns["volume"][first:], before),)
-
-
-def _summed(values: np.ndarray, before: np.ndarray | None) -> np.ndarray:
-    """Running sums from `before` on, added up one by one: any split of the values gives the same bits."""
-    if before is None:
-        return np.cumsum(values)
-    return np.cumsum(np.concatenate((before, values)))[1:]
+    steps = place * columns["volume"][first:]
+    # NumPy's running sum adds one by one, too.
+    return (np.cumsum(steps) if before is None else np.cumsum(np.concatenate((before, steps)))[1:],)
 
 
 def supertrend(
