@@ -70,8 +70,8 @@ def prefix_result(
 
 
 def wrong_lately(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> set[str]:
-    """The series, as text, of which one of the last evaluations of the check had a finding. Each is of the timeframes of its own
-    run, so the very last one does not tell."""
+    """The series, as text, of which one of the last evaluations of the check had a finding. The very last one alone does not
+    tell: each is of the timeframes of its own run."""
     found: set[str] = set()
     for record in instance.event_log_storage.get_asset_check_execution_history(spec.key, limit=_EVALUATIONS):
         evaluation = record.event.asset_check_evaluation if record.event and record.event.dagster_event else None
