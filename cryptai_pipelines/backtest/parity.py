@@ -103,7 +103,8 @@ def shared_bars(bars: pd.DataFrame, entries: pd.Series) -> tuple[pd.DataFrame, p
 def compare(
     bars: pd.DataFrame, entries: pd.Series, ours: pd.DataFrame, peers: pd.DataFrame, terms: Terms, habits: Habits
 ) -> Parity:
-    """Every trade of either side held against the other side and against the rules.
+    """Every trade of either side held against the other side and against the rules. An entry that a side should have made and
+    did not is a difference, too, also when neither made it.
 
     bars, entries: what both sides were given, all of it tradable (`shared_bars`). ours: trades of `simulate` without slippage.
     peers: `PEER_COLUMNS`, one position at a time.
@@ -111,7 +112,7 @@ def compare(
     market = Market.of(bars, entries)
     own, other = _Side(ours, bars, market, terms, Habits()), _Side(peers, bars, market, terms, habits)
     equal, found = 0, []
-    for row in np.union1d(own.entry, other.entry).tolist():
+    for row in sorted({*own.number, *other.number, *own.passed_over(), *other.passed_over()}):
         reason = _reason(row, own, other)
         equal += reason is None
         if reason is not None:
@@ -122,7 +123,7 @@ def compare(
 def _reason(row: int, own: _Side, other: _Side) -> str | None:
     """Why the trade entered at `row` is not the same on both sides; None when it is."""
     mine, theirs = own.rules_of(row), other.rules_of(row)
-    if mine is None and theirs is None or mine is UNEXPLAINED or theirs is UNEXPLAINED:
+    if UNEXPLAINED in (mine, theirs) or mine is None and theirs is None:
         return UNEXPLAINED
     if theirs is None:
         return ELSEWHERE if other.held_at(row - 1) else REFUSED if other.refuses(row) else UNEXPLAINED
@@ -152,6 +153,15 @@ class _Side:
         """Is a position open at the close of `row`?"""
         before = int(np.searchsorted(self.entry, row, side="right")) - 1
         return before >= 0 and int(self.exit[before]) > row
+
+    def passed_over(self) -> list[int]:
+        """The rows at whose open a trade should have been entered and was not."""
+        opened, closed = np.zeros(len(self.market.asked) + 1, "int64"), np.zeros(len(self.market.asked) + 1, "int64")
+        np.add.at(opened, self.entry, 1)
+        np.add.at(closed, self.exit, 1)
+        flat = np.cumsum(opened - closed)[:-1] == 0
+        rows = 1 + np.flatnonzero(self.market.asked[:-1] & flat[:-1])
+        return [row for row in rows.tolist() if row not in self.number and not self.refuses(row)]
 
     def refuses(self, row: int) -> bool:
         """Is an order for the open of `row` one that this side takes none of?"""

@@ -201,3 +201,12 @@ def test_a_planted_error_is_never_explained(error: str, habits: Habits) -> None:
     wrong = ERRORS[error](ours)
     for mine, theirs in ((ours, wrong), (wrong, ours)):
         assert compare(bars, entries, mine, theirs, CALM, habits).unexplained
+
+
+def test_an_entry_that_neither_side_made_is_found() -> None:
+    bars, entries = calm_market()
+    ours = our_trades(bars, entries, CALM)
+    short = ERRORS["a trade that is missing"](ours)
+    parity = compare(bars, entries, short, short, CALM, peer_vectorbt.HABITS)
+    first = parity.unexplained[0]
+    assert (first.entry_ts, first.ours, first.peers) == (ours["entry_ts"][WRONG], "", "")
