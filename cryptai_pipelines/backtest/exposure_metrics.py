@@ -9,6 +9,7 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR, LEAST_DAYS, span_of
 from cryptai_pipelines.backtest.trade_statistics import closed_trades, ratio
+from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadInput
 
 EXPOSURE_METRICS = (
@@ -42,8 +43,8 @@ def time_in_market(index: pd.DatetimeIndex, trades: pd.DataFrame) -> float:
     them; one that is still open (`is_open`) is held to the end. NaN without periods."""
     if not len(index):
         return math.nan
-    starts = index.as_unit("ms").asi8
-    entries, exits = (pd.DatetimeIndex(trades[name]).as_unit("ms").asi8 for name in ("entry_ts", "exit_ts"))
+    starts = index_ms(index)
+    entries, exits = (index_ms(pd.DatetimeIndex(trades[name])) for name in ("entry_ts", "exit_ts"))
     if "is_open" in trades:
         exits = np.where(trades["is_open"].to_numpy(dtype=bool), starts[-1], exits)
     first = np.maximum(np.searchsorted(starts, entries, side="right") - 1, 0)

@@ -13,6 +13,8 @@ import math
 import numpy as np
 import pandas as pd
 
+from cryptai_pipelines.market.bars import index_ms
+
 DAYS_PER_YEAR = 365.0
 DAY_MS = 86_400_000
 LEAST_RETURNS = 30
@@ -62,7 +64,8 @@ def equity_metrics(equity: pd.Series, initial_capital: float, periods_per_year: 
     """All `EQUITY_METRICS`. equity: at the end of each period, indexed by UTC time, ascending; nothing comes after ruin."""
     values = until_ruin(equity.to_numpy(dtype="float64"))
     returns = period_returns(values, initial_capital)
-    start, end = (int(equity.index[row].timestamp() * 1000) if len(equity) else math.nan for row in (0, -1))
+    times = index_ms(equity.index)
+    start, end = (float(times[row]) if len(times) else math.nan for row in (0, -1))
     span_days = span_of(equity.index)
     solvent = pd.Series(values, index=equity.index)
     return {
@@ -269,8 +272,7 @@ def _annualised_shape(returns: np.ndarray, periods_per_year: float, span_days: f
 def _calendar(equity: pd.Series, initial_capital: float) -> dict[str, float]:
     """Best, worst and winning UTC days and months; NaN without equity."""
     result: dict[str, float] = {}
-    ms = equity.index.as_unit("ms").asi8
-    days = ms // DAY_MS
+    days = index_ms(equity.index) // DAY_MS
     months = equity.index.year.to_numpy() * 12 + equity.index.month.to_numpy()
     for name, keys in (("day", days), ("month", months)):
         last = np.flatnonzero(np.append(keys[1:] != keys[:-1], True)) if len(keys) else np.empty(0, dtype=int)

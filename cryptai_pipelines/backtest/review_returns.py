@@ -9,10 +9,11 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.drawdowns import drawdown_curve
 from cryptai_pipelines.backtest.findings import Finding, ReviewInputs, at_least, below, not_judged
-from cryptai_pipelines.backtest.return_metrics import long_enough, period_returns, sharpe_ratio, span_of, until_ruin
+from cryptai_pipelines.backtest.return_metrics import DAY_MS, long_enough, period_returns, sharpe_ratio, span_of, until_ruin
 from cryptai_pipelines.backtest.significance import deflated_sharpe, least_track_record, probabilistic_sharpe
 from cryptai_pipelines.backtest.tables import regime_table
 from cryptai_pipelines.backtest.verdict import CONFIDENCE
+from cryptai_pipelines.market.bars import index_ms
 
 LONGEST_FLAT = 0.5
 MOST_OF_ONE_REGIME = 0.9
@@ -47,7 +48,7 @@ def flat_equity(inputs: ReviewInputs) -> Finding:
     before = np.concatenate(([inputs.initial_capital], np.maximum(np.maximum.accumulate(values)[:-1], inputs.initial_capital)))
     highs = inputs.equity.index[values > before]
     marks = pd.DatetimeIndex([inputs.equity.index[0], *highs, inputs.equity.index[-1]])
-    longest = float(np.max(np.diff(marks.as_unit("ms").asi8))) / 86_400_000
+    longest = float(np.max(np.diff(index_ms(marks)))) / DAY_MS
     sentence = (
         f"{longest:,.0f} of {days:,.0f} days passed without a new high; from {LONGEST_FLAT:.0%} on the gain is of the rest."
     )
@@ -61,6 +62,8 @@ def halves_disagree(inputs: ReviewInputs) -> Finding:
     index = inputs.equity.index
     middle = index[0] + (index[-1] - index[0]) / 2
     half = float(inputs.equity[index <= middle].iloc[-1])
+    if half <= 0:
+        return not_judged("halves_disagree", "warn", 0.0, "there was nothing left in the middle")
     first, second = half / inputs.initial_capital - 1, float(inputs.equity.iloc[-1]) / half - 1
     sentence = f"{first:.2%} until {middle:%Y-%m-%d} and {second:.2%} after it; an edge shows in both."
     return Finding("halves_disagree", "warn", min(first, second) <= 0, min(first, second), 0.0, sentence)

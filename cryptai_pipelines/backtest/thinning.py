@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cryptai_pipelines.backtest.drawdowns import drawdown_curve
+
 
 def last_of_buckets(series: pd.Series, points: int) -> pd.Series:
     """At most `points` rows, the last of each of as many equal runs of rows; the last row is always kept."""
@@ -23,7 +25,7 @@ def lowest_of_buckets(series: pd.Series, points: int) -> pd.Series:
 
 def drawdowns(equity: pd.Series, initial_capital: float) -> pd.Series:
     """Equity over its highest value to date, the start capital included, minus 1."""
-    return equity / np.maximum(equity.cummax(), initial_capital) - 1
+    return pd.Series(drawdown_curve(equity.to_numpy(), initial_capital), index=equity.index)
 
 
 def _bucket_ends(rows: int, points: int) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR, LEAST_DAYS, LEAST_RETURNS
+from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadInput
 
 CAPACITY_SHARE = 0.01
@@ -167,7 +168,7 @@ def equity_before(closed: pd.DataFrame, initial_capital: float) -> np.ndarray:
     """The start capital and the profits realised before each entry (a trade whose exit is in the bar of the entry has been
     before it); trades as of `closed_trades`."""
     realised = np.concatenate(([0.0], np.cumsum(closed["pnl"].to_numpy(dtype="float64"))))
-    exits, entries = (pd.DatetimeIndex(closed[name]).as_unit("ms").asi8 for name in ("exit_ts", "entry_ts"))
+    exits, entries = (index_ms(pd.DatetimeIndex(closed[name])) for name in ("exit_ts", "entry_ts"))
     return initial_capital + realised[np.searchsorted(exits, entries, side="left")]
 
 

@@ -11,7 +11,7 @@ An edge is affirmed only when all of these hold:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -72,34 +72,46 @@ def judge(
     without one, which adds to their number only; None for a single trial. The same input gives the same verdict. `BadInput`
     for a confidence outside 0.5 to 1, or returns that are not finite.
     """
-    if not np.isfinite(returns).all():
-        raise BadInput(
-            f"return {int(np.argmin(np.isfinite(returns)))} is {returns[~np.isfinite(returns)][0]}; accepted: finite"
-        )
-    sharpe = per_period_sharpe(returns)
+    unknown = np.flatnonzero(~np.isfinite(returns))
+    if len(unknown):
+        raise BadInput(f"return {unknown[0]} is {returns[unknown[0]]}; accepted: finite")
     held = max(0.0, _known(math.nan if market is None else per_period_sharpe(market)))
     lucky = 0.0 if trial_sharpes is None else luckiest_sharpe(trial_sharpes)
-    needed = least_track_record(returns, max(held, _known(lucky)), confidence)
-    interval = resampled(returns, {"sharpe": sharpes}, repeats=repeats, confidence=confidence, seed=seed)["sharpe"]
-    psr = probabilistic_sharpe(returns, held)
-    dsr = math.nan if math.isnan(lucky) else probabilistic_sharpe(returns, lucky)
-    trials = 1 if trial_sharpes is None else len(trial_sharpes)
-    wanted, rivals = f"{confidence:.0%} is needed", f"the luckiest of {trials:,} without skill"
-    conditions = (
-        (trade_count >= LEAST_TRADES, f"{trade_count} trades; at least {LEAST_TRADES} are needed"),
-        (len(returns) >= LEAST_RETURNS, f"{len(returns)} returns; at least {LEAST_RETURNS} are needed"),
-        (psr >= confidence, f"better than the market with a probability of {_share(psr)}; {wanted}"),
-        (
-            dsr >= confidence,
-            f"better than {rivals} with a probability of {_share(dsr)}; {wanted}",
-        ),
-        (interval.low > 0, f"Sharpe ratio per period {sharpe:.4f}, by resampling from {interval.low:.4f}; above 0 is needed"),
-        (needed <= len(returns), f"{len(returns):,} returns for these probabilities; {_enough(needed)}"),
+    found = Verdict(
+        answer=TOO_LITTLE,
+        trade_count=trade_count,
+        periods=len(returns),
+        trials=1 if trial_sharpes is None else len(trial_sharpes),
+        sharpe=per_period_sharpe(returns),
+        market_sharpe=held,
+        luckiest_sharpe=lucky,
+        psr=probabilistic_sharpe(returns, held),
+        dsr=math.nan if math.isnan(lucky) else probabilistic_sharpe(returns, lucky),
+        least_track_record=least_track_record(returns, max(held, _known(lucky)), confidence),
+        interval=resampled(returns, {"sharpe": sharpes}, repeats=repeats, confidence=confidence, seed=seed)["sharpe"],
+        reasons=(),
     )
-    enough, all_hold = conditions[0][0] and conditions[1][0], all(holds for holds, _ in conditions)
-    answer = TOO_LITTLE if not enough else EDGE if all_hold else NO_EDGE
-    reasons = tuple(sentence for _, sentence in sorted(conditions, key=lambda condition: condition[0]))
-    return Verdict(answer, trade_count, len(returns), trials, sharpe, held, lucky, psr, dsr, needed, interval, reasons)
+    conditions = _conditions(found, confidence)
+    failed = [sentence for holds, sentence in conditions if not holds]
+    met = [sentence for holds, sentence in conditions if holds]
+    enough = trade_count >= LEAST_TRADES and len(returns) >= LEAST_RETURNS
+    answer = (NO_EDGE if failed else EDGE) if enough else TOO_LITTLE
+    return replace(found, answer=answer, reasons=(*failed, *met))
+
+
+def _conditions(found: Verdict, confidence: float) -> tuple[tuple[bool, str], ...]:
+    """Does each hold, and the sentence that tells so. What is NaN holds nothing."""
+    wanted = f"{confidence:.0%} is needed"
+    rivals = "no skill" if found.trials == 1 else f"the luckiest of {found.trials:,} without skill"
+    low, needed = found.interval.low, found.least_track_record
+    return (
+        (found.trade_count >= LEAST_TRADES, f"{found.trade_count:,} trades; at least {LEAST_TRADES} are needed"),
+        (found.periods >= LEAST_RETURNS, f"{found.periods:,} returns; at least {LEAST_RETURNS} are needed"),
+        (found.psr >= confidence, f"better than the market with a probability of {_share(found.psr)}; {wanted}"),
+        (found.dsr >= confidence, f"better than {rivals} with a probability of {_share(found.dsr)}; {wanted}"),
+        (low > 0, f"Sharpe ratio per period {found.sharpe:.4f}, by resampling from {low:.4f}; above 0 is needed"),
+        (needed <= found.periods, f"{found.periods:,} returns for these probabilities; {_enough(needed)}"),
+    )
 
 
 def _known(value: float) -> float:

@@ -190,6 +190,12 @@ def test_next_to_nothing_is_reviewed(days):
     assert len(review(everything)) == len(RULES)
 
 
+def test_after_ruin_nothing_divides_by_zero():
+    lost = clean().equity.where(lambda equity: equity.index < INDEX[500], 0.0)
+    lost.iloc[-1] = 2 * CAPITAL
+    assert found(replace(clean(), equity=lost))["ruin"].holds
+
+
 def test_what_was_not_given_is_not_judged():
     bare = clean()
     findings = found(ReviewInputs(bare.equity, bare.trades, CAPITAL, 365.0))

@@ -98,7 +98,7 @@ def test_a_planted_edge_is_found():
 
 
 def test_the_verdict_says_why():
-    bars, signals = walk(1, edge=0.006)
+    bars, signals = walk(1, edge=0.01)
     returns, count = backtest(bars, signals, 0.001)
     verdict = judge(returns, count, market=market_of(bars))
     assert verdict.answer == EDGE and verdict == judge(returns, count, market=market_of(bars))
