@@ -136,6 +136,8 @@ class World:
 @given(actions=st.lists(ACTIONS, max_size=7))
 @example([("run", CHAIN_ASSETS), ("advance", 900), ("run", CHAIN_ASSETS[:2]), ("trial", True)])
 @example([("advance", 800), ("run", CHAIN_ASSETS[:2]), ("run", ("signals",)), ("run", ("performance_metrics",))])
+@example([("advance", 500), ("run", CHAIN_ASSETS), ("advance", 700), ("run", CHAIN_ASSETS[:3]), ("run", CHAIN_ASSETS[4:])])
+@example([("advance", 700), ("run", CHAIN_ASSETS[:2]), ("run", ("market_structure", "signals")), ("restate", (300, False))])
 @example([("advance", 700), ("killed", 4), ("trial", True), ("killed", 7)])
 @example([("advance", 900), ("window", (600, 200, 30)), ("window", (100, 50, 0)), ("killed", 2)])
 @example([("advance", 900), ("run", CHAIN_ASSETS), ("restate", (899, True))])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cryptai_pipelines.indicators import chunks
@@ -19,8 +19,9 @@ from cryptai_pipelines.market.intervals import Interval, merged
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain import staleness, steps
 from cryptai_pipelines.orchestration.chain.restatement import read_ledger
-from cryptai_pipelines.orchestration.chain.staleness import Stale, reached
+from cryptai_pipelines.orchestration.chain.staleness import Stale, find_stale, reached, remember
 from cryptai_pipelines.storage import market_data, state
+from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration import test_chain_properties as small
@@ -78,6 +79,70 @@ def test_every_chunk_whose_window_changed_is_reached(database_per_module, holes,
 def seen(bars: dict[int, int], slot: int, warmup: int) -> list[tuple[int, int]]:
     """The bars up to `slot` that the values of its chunk are made of."""
     return [bar for bar in window_of(bars, slot // _CHUNK, warmup) if bar[0] <= slot]
+
+
+SLOTS_OF_INPUTS = st.integers(0, 19)
+TWO_INPUTS = ("first", "second")
+INPUT_ACTIONS = st.one_of(
+    st.tuples(st.sampled_from(TWO_INPUTS), SLOTS_OF_INPUTS, st.integers(1, 5)),
+    st.tuples(st.just("asset"), st.just(0), st.booleans()),
+)
+
+
+@given(actions=st.lists(INPUT_ACTIONS, max_size=25))
+@example([("first", 0, 5), ("second", 0, 5), ("asset", 0, True), ("first", 2, 5), ("asset", 0, True), ("second", 6, 2)])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_changes_of_every_input_are_seen_in_any_order(database_per_module, actions) -> None:
+    """Two inputs are brought up to date on their own, from where they stopped and by restated rows; the asset is made of both,
+    now and then, and sometimes killed before it remembers. Once both have reached the end, so has the asset, and every row of
+    it is made of the rows that both have now."""
+    world = TwoInputs(database_per_module)
+    for name, slot, argument in actions:
+        world.bring_up_to_date(argument) if name == "asset" else world.write(name, slot, argument)
+    end = max(len(rows) for rows in world.rows.values())
+    for name in TWO_INPUTS:
+        world.write(name, 0, end - len(world.rows[name]))
+    world.bring_up_to_date(True)
+    assert world.made == list(zip(*world.rows.values(), strict=True))
+    assert world.find() is None
+
+
+class TwoInputs:
+    """Rows of two inputs as version numbers, one per slot from the first on, and those that the asset was made of."""
+
+    def __init__(self, database: Database) -> None:
+        self.database, self.series, self.made, self.count = database, fresh_series(), [], 0
+        self.rows: dict[str, list[int]] = {name: [] for name in TWO_INPUTS}
+
+    def write(self, name: str, slot: int, more: int) -> None:
+        """A row at `slot` is another one, where there is any, and up to `more` further ones come, 20 at the most."""
+        rows, self.count = self.rows[name], self.count + 1
+        first = min(slot, len(rows))
+        if slot < len(rows):
+            rows[slot] = self.count
+        rows += [self.count] * (min(20, len(rows) + more) - len(rows))
+        if not rows or first >= len(rows):
+            return
+        span = (_BASE + first * HOUR, _BASE + (len(rows) - 1 if more else first) * HOUR)
+        with self.database.transaction() as cursor:
+            state.record_change(cursor, name, self.series, Change(1, 0, *span))
+            last = _BASE + (len(rows) - 1) * HOUR
+            state.write_state(cursor, name, self.series, code_version="1", first_ts=_BASE, last_ts=last)
+
+    def find(self) -> Stale | None:
+        return find_stale(self.database, "made", TWO_INPUTS[0], self.series, "1", TWO_INPUTS[1:])
+
+    def bring_up_to_date(self, remembered: bool) -> None:
+        stale = self.find()
+        if stale is None:
+            return
+        for change in stale.changes:
+            for slot in range((change.start_ms - _BASE) // HOUR, (change.end_ms - _BASE) // HOUR):
+                self.made += [None] * (slot + 1 - len(self.made))
+                self.made[slot] = tuple(self.rows[name][slot] for name in TWO_INPUTS)
+        if remembered:
+            with self.database.transaction() as cursor:
+                remember(cursor, stale, spans=stale.changes)
 
 
 def test_merged_intervals() -> None:
