@@ -126,6 +126,7 @@ ACTIONS = st.one_of(
 @example([("grow", 150), ("run", None), ("put", [3], 2), ("run", 1), ("put", [3], 1), ("run", None)])
 @example([("grow", 150), ("run", None), ("turn", 3), ("run", 1), ("turn", 2), ("run", None)])
 @example([("grow", 150), ("run", None), ("put", [3, 120], 2), ("run", 2), ("put", [120], 1), ("run", 1), ("take", [60])])
+@example([("grow", 60), ("run", None), ("grow", 100), ("run", 1), ("take", [70]), ("run", None)])
 @example([("grow", 150), ("run", None), ("take", [147, 148, 149]), ("run", 0), ("grow", 5)])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_whatever_happened_one_run_tells_what_the_bars_say(database_per_module, actions) -> None:

@@ -71,8 +71,8 @@ def _write_block(
     spans: Sequence[Interval],
     warmup_bars: int | None,
 ) -> Change:
-    # New bars cannot leave rows behind whose bar is gone.
-    known = np.empty(0, "int64") if stale.continues else derived.read_opens(database, stale.asset, keys, *interval)
+    # Also where only bars follow: an interrupted run may have written rows of bars that are gone by now.
+    known = derived.read_opens(database, stale.asset, keys, *interval)
     orphans = np.setdiff1d(known, index_ms(frame.index))
     with database.transaction() as cursor:
         check_lease(cursor, lease)

@@ -120,7 +120,8 @@ def _carried(
         told.append(readings[opens[within] >= start_ms])
     after = stale.own.state if as_it_was else state.to_bytes()
     ends = as_it_was or end == stale.end_ms
-    return Block(Interval(max(interval.start_ms, start_ms), end), pd.concat(told), after, checkpoints, ends), state
+    renewed = Interval(max(interval.start_ms, start_ms), max(end, start_ms))
+    return Block(renewed, pd.concat(told), after, checkpoints, ends), state
 
 
 def _is_as_it_was(stale: Stale, kept: Checkpoint, start_ms: int) -> bool:
@@ -136,7 +137,7 @@ def _write(
     database: Database, lease: SeriesLease, stale: Stale, block: Block, spans: Sequence[Interval], *, last: bool
 ) -> Change:
     series, keys = stale.series, rows.keys_of(stale.series)
-    known = np.empty(0, "int64") if stale.continues else derived.read_opens(database, ASSET, keys, *block.interval)
+    known = derived.read_opens(database, ASSET, keys, *block.interval)
     orphans = np.setdiff1d(known, index_ms(block.readings.index))
     revision = stale.source.revision
     with database.transaction() as cursor:
@@ -147,9 +148,8 @@ def _write(
         change = rows.upsert(cursor, series, block.readings, code_version=stale.version, coverage_revision=revision)
         change += remove_orphans(cursor, ASSET, keys, orphans)
         structure_checkpoints.save(cursor, series, block.checkpoints, revision)
-        if last and not stale.continues:
-            structure_checkpoints.forget_outside(cursor, series, stale.source.first_ts, stale.source.last_ts)
         if last:
+            structure_checkpoints.forget_outside(cursor, series, stale.source.first_ts, stale.source.last_ts)
             remember(cursor, stale, block.state, spans=spans)
     return change
 
