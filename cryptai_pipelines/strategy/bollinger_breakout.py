@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.strategy.gates import Gate, crossed_above, of_direction
+from cryptai_pipelines.strategy.gates import crossed_above, of_direction
 from cryptai_pipelines.strategy.inputs import columns_of
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
@@ -36,14 +36,10 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     upper, middle, lower = (inputs.indicators[name].to_numpy() for name in columns_of(indicators(parameters)))
     close = inputs.bars["close"].to_numpy(dtype="float64")
     direction = directions_asked(parameters, np.sign(close - middle))
-
-    def left(side: int) -> Gate:
-        return crossed_above(side * close, side * (upper if side > 0 else lower))
-
     half = upper - middle
     score = np.divide(close - middle, FULL_SCORE * half, out=np.where(np.isnan(half), np.nan, 0.0), where=half > 0)
     closing = {"exit_long": close < middle, "exit_short": close > middle}
-    gates = {"breakout_gate": of_direction(direction, left)}
+    gates = {"breakout_gate": of_direction(direction, crossed_above(close, upper), crossed_above(lower, close))}
     return signal_rows(inputs, parameters, direction, gates, np.clip(score, -1, 1), closing)
 
 

@@ -69,7 +69,7 @@ def _check_bars(bars: pd.DataFrame, timeframe: Timeframe) -> None:
 
 
 def _aligned(strategy: Strategy, inputs: Inputs, parameters: Any) -> Inputs:
-    """`inputs` with all frames on the index of the bars."""
+    """`inputs` with all frames on the index of the bars, as copies that the strategy may do with as it likes."""
     index = inputs.bars.index
     needed = list(indicator_columns(strategy, parameters))
     _require_columns("indicators", inputs.indicators, needed)
@@ -78,12 +78,14 @@ def _aligned(strategy: Strategy, inputs: Inputs, parameters: Any) -> Inputs:
         raise BadArgument(f"structure is None; strategy {strategy.name!r} reads market structure of swing length {length}")
     frames = {"indicators": inputs.indicators[needed], "structure": inputs.structure, "scores": inputs.scores}
     on_index = {name: _reindexed(name, frame, index) for name, frame in frames.items()}
-    return Inputs(inputs.bars, timeframe=inputs.timeframe, **on_index)
+    return Inputs(inputs.bars.copy(deep=False), timeframe=inputs.timeframe, **on_index)
 
 
 def _reindexed(name: str, frame: pd.DataFrame | None, index: pd.DatetimeIndex) -> pd.DataFrame | None:
-    if frame is None or frame.index.equals(index):
-        return frame
+    if frame is None:
+        return None
+    if frame.index.equals(index):
+        return frame.copy(deep=False)
     _open_times(name, frame.index)
     return frame.reindex(index)
 

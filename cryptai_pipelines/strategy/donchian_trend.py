@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.strategy.gates import Gate, of_direction, shifted, verdict
+from cryptai_pipelines.strategy.gates import of_direction, shifted, verdict
 from cryptai_pipelines.strategy.inputs import columns_of
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
@@ -44,11 +44,7 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     top, middle, bottom = (shifted(known[name], 1) for name in columns_of((entry,)))
     exit_top, _, exit_bottom = (shifted(known[name], 1) for name in columns_of((leaving,)))
     direction = directions_asked(parameters, np.sign(close - middle))
-
-    def passed(side: int) -> Gate:
-        edge = top if side > 0 else bottom
-        return Gate(verdict(side * (close - edge) > 0, np.isfinite(edge)), np.zeros(len(close)))
-
+    above, below = verdict(close > top, np.isfinite(top)), verdict(close < bottom, np.isfinite(bottom))
     half = (top - bottom) / 2
     score = np.divide(close - middle, half, out=np.where(np.isnan(half), np.nan, 0.0), where=half > 0)
     stop = close - direction * parameters.stop_atr * known[atr_name]
@@ -57,7 +53,7 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
         "exit_long": close < exit_bottom,
         "exit_short": close > exit_top,
     }
-    gates = {"breakout_gate": of_direction(direction, passed)}
+    gates = {"breakout_gate": of_direction(direction, above, below)}
     return signal_rows(inputs, parameters, direction, gates, np.clip(score, -1, 1), more)
 
 

@@ -40,7 +40,7 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     Score: their distance in average true ranges, 1 at `FULL_SCORE`."""
     fast, slow, atr = (inputs.indicators[name].to_numpy() for name in indicators(parameters))
     direction = directions_asked(parameters, np.sign(fast - slow))
-    crossed = of_direction(direction, lambda side: crossed_above(side * fast, side * slow))
+    crossed = of_direction(direction, crossed_above(fast, slow), crossed_above(slow, fast))
     score = np.clip(np.divide(fast - slow, FULL_SCORE * atr, out=np.full(len(fast), np.nan), where=atr > 0), -1, 1)
     closing = {"exit_long": fast < slow, "exit_short": fast > slow}
     return signal_rows(inputs, parameters, direction, {"cross_gate": crossed}, score, closing)

@@ -1,20 +1,17 @@
-"""One function per gate of an entry. Each gives a verdict per bar (pandas `boolean`: True, False, NA when unknown) and a score
-in [-1, 1] (float64, NaN when unknown). How verdicts become an entry is in `signals`.
+"""One function per gate of an entry. Each gives a verdict per bar (pandas `boolean`: True, False, NA when unknown), most of
+them a score in [-1, 1] (float64, NaN when unknown), too. How verdicts become an entry is said by the strategies.
 
 A row looks at itself and at rows before it, never after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.timeframe import Timeframe
-
-_BASIS_POINT = 1e-4
 
 
 class Gate(NamedTuple):
@@ -69,25 +66,6 @@ def macd_score(macd: np.ndarray, macd_signal: np.ndarray, macd_histogram: np.nda
     return np.clip(score, -1.0, 1.0)
 
 
-class FixedExits(Protocol):
-    """Parameters of a position whose target and stop are shares of the price, and what its fills cost."""
-
-    take_profit: float
-    stop_loss: float
-    fee_rate: float
-    slippage_bps: float
-
-
-def fixed_risk_reward(parameters: FixedExits) -> float:
-    """Reward per unit of risk of a long after fees and slippage of both sides: what is gained at the target over what is lost
-    at the stop, per unit of price. With levels at fixed shares of the price it is the same for every bar; at 15 % and 8 % it is
-    1.875 before costs."""
-    slippage = parameters.slippage_bps * _BASIS_POINT
-    paid = (1 + slippage) * (1 + parameters.fee_rate)
-    kept = (1 - slippage) * (1 - parameters.fee_rate)
-    return ((1 + parameters.take_profit) * kept - paid) / (paid - (1 - parameters.stop_loss) * kept)
-
-
 def risk_reward_gate(ratio: np.ndarray, least: float) -> Gate:
     """Whether the ratio reaches `least`. Score: (ratio - least) / (|ratio| + least). Unknown where it is NaN."""
     return Gate(verdict(ratio >= least, np.isfinite(ratio)), (ratio - least) / (np.abs(ratio) + least))
@@ -109,28 +87,19 @@ def data_quality_gate(opens_ms: np.ndarray, is_filled: np.ndarray, timeframe: Ti
     return Gate(verdict(faults == 0, known), np.where(known, 1.0 - 2.0 * faults / slots, np.nan))
 
 
-def crossed_above(values: np.ndarray, level: np.ndarray) -> Gate:
-    """Whether `values` rose through `level` (one per row) at this bar: at or below it the bar before, above it now. Score:
-    whether it is above (1), below (-1) or at it (0). Unknown where one of the four numbers is NaN or before the first row."""
-    above = values > level
+def crossed_above(values: np.ndarray, level: np.ndarray) -> pd.array:
+    """Whether `values` rose through `level` (one per row) at this bar: at or below it the bar before, above it now. Unknown
+    where one of the four numbers is NaN or before the first row."""
     before, level_before = shifted(values, 1), shifted(level, 1)
     known = np.isfinite(values) & np.isfinite(level) & np.isfinite(before) & np.isfinite(level_before)
-    return Gate(verdict(above & (before <= level_before), known), np.sign(values - level))
+    return verdict((values > level) & (before <= level_before), known)
 
 
-def of_direction(direction: np.ndarray, asked: Callable[[int], Gate]) -> Gate:
-    """The gate of a long, `asked(1)`, where `direction` is 1, and that of a short, `asked(-1)`, where it is -1. Scores are
-    those of the price: a short's is turned round, so that 1 always speaks for a rise."""
-    long = direction > 0
-    if long.all():
-        return asked(1)
-    short = asked(-1)
-    if not long.any():
-        return Gate(short.verdict, -short.score)
-    rising = asked(1)
-    told = pd.array(rising.verdict, dtype="boolean", copy=True)
-    told[~long] = short.verdict[~long]
-    return Gate(told, np.where(long, rising.score, -short.score))
+def of_direction(direction: np.ndarray, long: pd.array, short: pd.array) -> pd.array:
+    """The verdict of `long` where `direction` is 1, that of `short` where it is -1."""
+    asked = direction > 0
+    holds = np.where(asked, *(one.to_numpy(dtype=bool, na_value=False) for one in (long, short)))
+    return verdict(holds, ~np.where(asked, long.isna(), short.isna()))
 
 
 def verdict(holds: np.ndarray, known: np.ndarray) -> pd.array:

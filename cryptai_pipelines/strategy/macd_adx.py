@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.errors import BadArgument
-from cryptai_pipelines.strategy.gates import Gate, crossed_above, macd_score, of_direction, verdict
+from cryptai_pipelines.strategy.gates import crossed_above, macd_score, of_direction, verdict
 from cryptai_pipelines.strategy.inputs import columns_of
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
@@ -47,10 +47,9 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     names = columns_of(indicators(parameters))
     macd, signal, histogram, adx = (inputs.indicators[name].to_numpy() for name in names)
     direction = directions_asked(parameters, np.sign(histogram))
-    level = np.zeros(len(macd))
     gates = {
-        "macd_gate": of_direction(direction, lambda side: crossed_above(side * histogram, level)),
-        "adx_gate": Gate(verdict(adx >= parameters.adx_least, np.isfinite(adx)), level),
+        "macd_gate": of_direction(direction, crossed_above(macd, signal), crossed_above(signal, macd)),
+        "adx_gate": verdict(adx >= parameters.adx_least, np.isfinite(adx)),
     }
     closing = {"exit_long": histogram < 0, "exit_short": histogram > 0}
     return signal_rows(inputs, parameters, direction, gates, macd_score(macd, signal, histogram), closing)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.strategy.blend import WEIGHTS, blend, check_weights
-from cryptai_pipelines.strategy.gates import Gate, data_quality_gate, shifted, verdict
+from cryptai_pipelines.strategy.gates import data_quality_gate, shifted, verdict
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs
 
@@ -60,18 +60,18 @@ def signal_rows(
     inputs: Inputs,
     parameters: CommonParameters,
     direction: np.ndarray,
-    gates: Mapping[str, Gate],
+    gates: Mapping[str, pd.array],
     strategy_score: np.ndarray,
     more: Mapping[str, object] | None = None,
 ) -> pd.DataFrame:
-    """One row per bar: the verdicts of `gates`, `COMMON_COLUMNS`, `more` as it is, and the decision: the side is `direction`
+    """One row per bar: the verdicts `gates`, `COMMON_COLUMNS`, `more` as it is, and the decision: the side is `direction`
     where every gate and both of the common ones are True; an unknown gate is no entry.
 
     strategy_score: 1 speaks for a rise, -1 for a fall, NaN unknown. The priority of an entry is the score for its side.
     """
     bars = inputs.bars
     filled = bars["is_filled"].to_numpy(dtype=bool)
-    told = {name: gate.verdict for name, gate in gates.items()}
+    told = dict(gates)
     told["data_quality_gate"] = data_quality_gate(index_ms(bars.index), filled, inputs.timeframe, parameters.clean_bars).verdict
     parts = {"strategy": strategy_score, "sentiment": _scores(inputs, "sentiment"), "ml": _scores(inputs, "ml")}
     score, coverage = blend(parts, parameters.weights)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.market.errors import BadArgument
-from cryptai_pipelines.strategy.gates import Gate, crossed_above, of_direction, verdict
+from cryptai_pipelines.strategy.gates import crossed_above, of_direction, verdict
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
 from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, signal_rows
@@ -46,21 +46,14 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     rsi, mean = (inputs.indicators[name].to_numpy() for name in indicators(parameters))
     close = inputs.bars["close"].to_numpy(dtype="float64")
     direction = directions_asked(parameters, np.sign(close - mean))
-
-    def came_back(side: int) -> Gate:
-        # A short is a long on an RSI that is turned round its middle.
-        return crossed_above(_turned(rsi, side), np.full(len(rsi), parameters.oversold))
-
+    # A short is a long on an RSI that is turned round its middle.
+    turned, oversold = 2 * _MIDDLE - rsi, np.full(len(rsi), parameters.oversold)
     gates = {
-        "rsi_gate": of_direction(direction, came_back),
-        "trend_gate": Gate(verdict(np.sign(close - mean) == direction, np.isfinite(mean)), np.sign(close - mean)),
+        "rsi_gate": of_direction(direction, crossed_above(rsi, oversold), crossed_above(turned, oversold)),
+        "trend_gate": verdict(np.sign(close - mean) == direction, np.isfinite(mean)),
     }
-    closing = {"exit_long": rsi > parameters.leave, "exit_short": _turned(rsi, -1) > parameters.leave}
+    closing = {"exit_long": rsi > parameters.leave, "exit_short": turned > parameters.leave}
     return signal_rows(inputs, parameters, direction, gates, (_MIDDLE - rsi) / _MIDDLE, closing)
-
-
-def _turned(rsi: np.ndarray, side: int) -> np.ndarray:
-    return rsi if side > 0 else 2 * _MIDDLE - rsi
 
 
 def indicators(parameters: Parameters) -> tuple[str, ...]:

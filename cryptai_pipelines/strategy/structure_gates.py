@@ -28,25 +28,19 @@ def structure_gate(direction: np.ndarray, bos: np.ndarray, choch: np.ndarray, wi
     Score: that of the last BOS, 1 up and -1 down, fading to 0 over the window, and `WARNED` of it after a CHoCH against it.
     bos, choch: as in `indicators.market_structure`. Unknown where one of them is NaN within the window.
     """
-    rows = np.arange(len(bos))
-    broke = {side: _last(bos == side) for side in (1, -1)}
-    warned = {side: _last(choch == -side) > broke[side] for side in (1, -1)}
-    unknown = _last(~(np.isfinite(bos) & np.isfinite(choch)))
-    known = rows - unknown >= window
-
-    def holds(side: int) -> Gate:
-        recent = (broke[side] >= 0) & (rows - broke[side] < window)
-        return Gate(verdict(recent & ~(warned[side] & choch_blocks), known), np.zeros(len(bos)))
-
-    up = broke[1] > broke[-1]
-    age = rows - np.where(up, broke[1], broke[-1])
-    fresh = np.where(np.maximum(broke[1], broke[-1]) >= 0, np.maximum(1 - age / window, 0.0), 0.0)
-    left = np.where(np.where(up, warned[1], warned[-1]), WARNED, 1.0)
-    score = np.where(known, np.where(up, 1.0, -1.0) * fresh * left, np.nan)
-    return Gate(of_direction(direction, holds).verdict, score)
+    known = _age(~(np.isfinite(bos) & np.isfinite(choch))) >= window
+    age = {side: _age(bos == side) for side in (1, -1)}
+    warned = {side: _age(choch == -side) < age[side] for side in (1, -1)}
+    up, down = (verdict((age[side] < window) & ~(warned[side] & choch_blocks), known) for side in (1, -1))
+    rose = age[1] < age[-1]
+    fresh = np.maximum(1 - np.where(rose, age[1], age[-1]) / window, 0.0)
+    left = np.where(np.where(rose, warned[1], warned[-1]), WARNED, 1.0)
+    # Of a break beyond the window nothing may show, not even the sign of a 0.
+    score = np.where(fresh > 0, np.where(rose, 1.0, -1.0) * fresh * left, 0.0)
+    return Gate(of_direction(direction, up, down), np.where(known, score, np.nan))
 
 
-def _last(happened: np.ndarray) -> np.ndarray:
-    """Position of the last row, up to each, at which it happened; far before the first where it never did."""
-    never = -2 * len(happened) - 1_000_000
-    return np.maximum.accumulate(np.where(happened, np.arange(len(happened)), never)) if len(happened) else np.empty(0, "int64")
+def _age(happened: np.ndarray) -> np.ndarray:
+    """Rows since it happened, 0 where it does; infinite before the first time."""
+    rows = np.arange(len(happened), dtype="float64")
+    return rows - np.maximum.accumulate(np.where(happened, rows, -np.inf))

@@ -14,13 +14,13 @@ from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.gates import (
     data_quality_gate,
-    fixed_risk_reward,
     macd_gate,
     risk_reward_gate,
     rsi_gate,
     trend_gate,
 )
 from cryptai_pipelines.strategy.higher_timeframe import higher_trend, trend_warmup_bars
+from cryptai_pipelines.strategy.levels import risk_reward
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
 
@@ -72,7 +72,9 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     bars, known = inputs.bars, inputs.indicators
     opens = index_ms(bars.index)
     trend = higher_trend(bars, inputs.timeframe, int(opens[0]) if len(opens) else 0)
-    ratio = np.full(len(bars), fixed_risk_reward(parameters))
+    one = np.ones(len(bars))
+    stop, target = one * (1 - parameters.stop_loss), one * (1 + parameters.take_profit)
+    ratio = risk_reward(one, one, stop, target, parameters.fee_rate, parameters.slippage_bps)
     rsi, macd, macd_signal, histogram = (
         known[name].to_numpy(dtype="float64") for name in ("rsi_14", "macd", "macd_signal", "macd_histogram")
     )

@@ -97,10 +97,10 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
         parameters.slippage_bps,
     )
     gates = {
-        "trend_gate": trend,
-        "structure_gate": broke,
+        "trend_gate": trend.verdict,
+        "structure_gate": broke.verdict,
         "confirmation_gate": confirmation_gate([one.verdict for one in evidence.values()], parameters.confirmations),
-        "risk_reward_gate": risk_reward_gate(ratio, parameters.min_risk_reward),
+        "risk_reward_gate": risk_reward_gate(ratio, parameters.min_risk_reward).verdict,
     }
     scores = {"trend_score": trend.score, "structure_score": broke.score}
     scores |= {f"{name}_score": one.score for name, one in evidence.items()}
@@ -113,29 +113,29 @@ def decide(inputs: Inputs, parameters: Parameters) -> pd.DataFrame:
     return signal_rows(inputs, parameters, direction, gates, sum(scores.values()) / len(scores), more)
 
 
-def confirmation_gate(evidence: Sequence[pd.array], least: int) -> Gate:
-    """Whether at least `least` of the verdicts are True; unknown where those that are unknown would decide it. Score: the share
-    that is True, from -1 for none to 1 for all."""
+def confirmation_gate(evidence: Sequence[pd.array], least: int) -> pd.array:
+    """Whether at least `least` of the verdicts are True; unknown where those that are unknown would decide it."""
     true = np.add.reduce([one.to_numpy(dtype=bool, na_value=False) for one in evidence], dtype="int64")
     unknown = np.add.reduce([one.isna() for one in evidence], dtype="int64")
-    return Gate(verdict(true >= least, (true >= least) | (true + unknown < least)), 2 * true / len(evidence) - 1)
+    return verdict(true >= least, (true >= least) | (true + unknown < least))
 
 
 def _evidence(inputs: Inputs, parameters: Parameters, direction: np.ndarray) -> dict[str, Gate]:
     known = inputs.indicators
     rsi = _values(known, f"rsi_{parameters.rsi_period}")
     macd, signal, histogram = (_values(known, name) for name in ("macd", "macd_signal", "macd_histogram"))
-
-    def recovered(side: int) -> Gate:
-        # A short is a long on an RSI that is turned round its middle.
-        turned = rsi if side > 0 else 100 - rsi
-        return rsi_gate(turned, parameters.rsi_recovery, parameters.rsi_overbought, parameters.rsi_window)
-
+    rules = (parameters.rsi_recovery, parameters.rsi_overbought, parameters.rsi_window)
     return {
-        "rsi": of_direction(direction, recovered),
-        "macd": of_direction(direction, lambda side: macd_gate(side * macd, side * signal, side * histogram)),
+        # A short is a long on an RSI that is turned round its middle.
+        "rsi": _of_side(direction, rsi_gate(rsi, *rules), rsi_gate(100 - rsi, *rules)),
+        "macd": _of_side(direction, macd_gate(macd, signal, histogram), macd_gate(-macd, -signal, -histogram)),
         "candle": candle_gate(direction, known, parameters.candle_window),
     }
+
+
+def _of_side(direction: np.ndarray, long: Gate, short: Gate) -> Gate:
+    """The gate of the side that is asked for; a short's score is turned round, so that 1 always speaks for a rise."""
+    return Gate(of_direction(direction, long.verdict, short.verdict), np.where(direction > 0, long.score, -short.score))
 
 
 def _levels(inputs: Inputs, parameters: Parameters, direction: np.ndarray) -> tuple[Level, Level]:
@@ -143,14 +143,14 @@ def _levels(inputs: Inputs, parameters: Parameters, direction: np.ndarray) -> tu
     if parameters.risk_mode == "fixed":
         return by_share(direction, close, -parameters.stop_loss), by_share(direction, close, parameters.take_profit)
     buffer = parameters.atr_buffer * _values(inputs.indicators, f"atr_{parameters.atr_period}")
-    [swing] = _of_side(inputs.structure, direction, SWINGS)
-    opposing = _of_side(inputs.structure, direction, OPPOSING)
+    [swing] = _chosen(inputs.structure, direction, SWINGS)
+    opposing = _chosen(inputs.structure, direction, OPPOSING)
     return stop(direction, close, parameters.stop_loss, swing, buffer), target(
         direction, close, parameters.take_profit, opposing
     )
 
 
-def _of_side(structure: pd.DataFrame, direction: np.ndarray, names: Mapping[int, Sequence[str]]) -> list[np.ndarray]:
+def _chosen(structure: pd.DataFrame, direction: np.ndarray, names: Mapping[int, Sequence[str]]) -> list[np.ndarray]:
     """The columns of a long where `direction` is 1, those of a short where it is -1."""
     pairs = zip(names[1], names[-1], strict=True)
     return [np.where(direction > 0, _values(structure, long), _values(structure, short)) for long, short in pairs]

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from cryptai_pipelines.market.errors import BadArgument, BadInput
 from cryptai_pipelines.strategy.inputs import indicator_columns
-from cryptai_pipelines.strategy.parameters import parameters_in
+from cryptai_pipelines.strategy.parameters import check_parameters, parameters_of
 from cryptai_pipelines.strategy.protocol import Strategy
 
 GROUP = "cryptai_pipelines.strategies"
@@ -80,7 +80,7 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[spec.name] = module  # dataclasses of the file look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"{path} cannot be loaded: {_told(error)}") from error
     return module
 
@@ -109,9 +109,10 @@ def _sound(strategy: Strategy, origin: str, taken: Mapping[str, Strategy]) -> St
         raise BadArgument(f"strategy {name!r} of {origin} is not accepted; accepted: lower case letters, digits and _")
     if not (isinstance(strategy.parameters, type) and is_dataclass(strategy.parameters)):
         raise BadArgument(f"strategy {name!r} of {origin}: parameters are no dataclass, but {strategy.parameters!r}")
-    parameters_in(strategy.parameters)
     try:
-        indicator_columns(strategy, strategy.parameters())
+        parameters = parameters_of(strategy.parameters, {})
+        check_parameters(parameters)
+        indicator_columns(strategy, parameters)
     except BadArgument as error:
         raise BadArgument(f"strategy {name!r} of {origin}: {error}") from error
     except Exception as error:
@@ -119,5 +120,5 @@ def _sound(strategy: Strategy, origin: str, taken: Mapping[str, Strategy]) -> St
     return strategy
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -142,9 +142,13 @@ def test_what_a_strategy_does_to_its_inputs_is_its_own_affair():
 
     def greedy(inputs: Inputs) -> pd.DataFrame:
         inputs.indicators["sma_20"] = 0.0
+        inputs.bars["close"] = 0.0
+        inputs.structure.iloc[0, 0] = 7.0
         return frame()(inputs)
 
-    known = gather(BARS, above_mean, Parameters(), Timeframe.H1)
-    before = known.indicators.copy()
-    decide_checked(replace(giving(greedy), indicators=lambda parameters: ("sma_20",)), known, Parameters())
-    pd.testing.assert_frame_equal(known.indicators, before)
+    strategy = replace(giving(greedy), indicators=lambda parameters: ("sma_20",), structure=lambda parameters: 5)
+    known = gather(BARS, strategy, strategy.parameters(), Timeframe.H1)
+    before = [one.copy() for one in (known.bars, known.indicators, known.structure)]
+    decide_checked(strategy, known, strategy.parameters())
+    for left, was in zip((known.bars, known.indicators, known.structure), before, strict=True):
+        pd.testing.assert_frame_equal(left, was)

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.gates import (
+    crossed_above,
     data_quality_gate,
-    fixed_risk_reward,
     macd_gate,
     risk_reward_gate,
     rsi_gate,
     trend_gate,
 )
-from cryptai_pipelines.strategy.trend_rsi_macd import Parameters
 
 from .conftest import random_bars
 
@@ -26,36 +25,36 @@ NAN = np.nan
 RECOVERY = (50.0, 70.0, 3)
 
 
-def verdicts(gate: object) -> list:
-    return [None if value is pd.NA else bool(value) for value in gate.verdict]
+def verdicts(told: pd.array) -> list:
+    return [None if value is pd.NA else bool(value) for value in told]
 
 
 def test_trend():
     gate = trend_gate(np.array([NAN, -1.0, 0.0, 1.0]))
-    assert verdicts(gate) == [None, False, False, True]
+    assert verdicts(gate.verdict) == [None, False, False, True]
     np.testing.assert_array_equal(gate.score, [NAN, -1.0, 0.0, 1.0])
 
 
 def test_rsi_confirms_for_three_bars_after_it_rose_through_50():
     rsi = np.array([40, 45, 48, 51, 55, 58, 60, 49, 52, 48.0])
-    assert verdicts(rsi_gate(rsi, *RECOVERY)) == [None, None, None, True, True, True, False, False, True, False]
+    assert verdicts(rsi_gate(rsi, *RECOVERY).verdict) == [None, None, None, True, True, True, False, False, True, False]
 
 
 def test_rsi_above_overbought_does_not_confirm():
     gate = rsi_gate(np.array([45, 45, 45, 71.0, 70.0, 85.0]), *RECOVERY)
-    assert verdicts(gate)[3:] == [False, True, False]
+    assert verdicts(gate.verdict)[3:] == [False, True, False]
     np.testing.assert_allclose(gate.score, [-0.25, -0.25, -0.25, -1 / 30, 1.0, -0.5])
 
 
 def test_rsi_is_unknown_while_any_value_it_looks_at_is():
     rsi = np.array([40, 40, 40, 40, NAN, 55, 55, 55, 55, 55.0])
-    assert verdicts(rsi_gate(rsi, *RECOVERY)) == [None] * 3 + [False] + [None] * 4 + [False, False]
+    assert verdicts(rsi_gate(rsi, *RECOVERY).verdict) == [None] * 3 + [False] + [None] * 4 + [False, False]
 
 
 def test_macd_confirms_above_zero_or_rising():
     histogram = np.array([NAN, -2.0, -1.0, -1.0, 1.0, 0.5, -0.5])
     gate = macd_gate(histogram + 1, np.ones(7), histogram)
-    assert verdicts(gate) == [None, None, True, False, True, True, False]
+    assert verdicts(gate.verdict) == [None, None, True, False, True, True, False]
     assert np.nanmax(np.abs(gate.score)) <= 1
 
 
@@ -66,20 +65,15 @@ def test_macd_score_has_no_scale():
     np.testing.assert_allclose(macd_gate(macd * 1e6, signal * 1e6, (macd - signal) * 1e6).score, small)
 
 
-def test_risk_reward_by_hand():
-    free = Parameters(fee_rate=0.0, slippage_bps=0.0)
-    assert fixed_risk_reward(free) == pytest.approx(0.15 / 0.08)
-    paid, kept = 1.01 * 1.02, 0.99 * 0.98
-    dear = Parameters(fee_rate=0.02, slippage_bps=100.0)
-    assert fixed_risk_reward(dear) == pytest.approx((1.15 * kept - paid) / (paid - 0.92 * kept))
-    gate = risk_reward_gate(np.array([1.49, 1.5, NAN]), 1.5)
-    assert verdicts(gate) == [False, True, None]
+def test_risk_reward():
+    gate = risk_reward_gate(np.array([1.49, 1.5, NAN, 3.0]), 1.5)
+    assert verdicts(gate.verdict) == [False, True, None, True]
+    np.testing.assert_allclose(gate.score, [-0.01 / 2.99, 0, NAN, 1 / 3])
 
 
-@given(st.floats(0, 0.05), st.floats(0, 0.05), st.floats(0, 100), st.floats(0, 100))
-def test_costs_lower_risk_reward(fee, more_fee, slippage, more_slippage):
-    cheap = fixed_risk_reward(Parameters(fee_rate=fee, slippage_bps=slippage))
-    assert fixed_risk_reward(Parameters(fee_rate=fee + more_fee, slippage_bps=slippage + more_slippage)) <= cheap + 1e-12
+def test_a_crossing_is_at_one_bar():
+    values = np.array([1, 2, 3, 3, 2, 3, NAN, 1, 3.0])
+    assert verdicts(crossed_above(values, np.full(9, 2.0))) == [None, False, True, False, False, True, None, None, True]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25))
@@ -94,6 +88,6 @@ def test_data_quality_counts_slots(seed, clean_bars):
         known = [slot for slot in slots if slot >= opens[0]]
         faults = sum(not sound.get(slot, False) for slot in known)
         expected = False if faults else (True if len(known) == clean_bars else None)
-        assert verdicts(gate)[row] is expected
+        assert verdicts(gate.verdict)[row] is expected
         if expected is not None:
             assert gate.score[row] == pytest.approx(1 - 2 * faults / clean_bars)

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptai_pipelines.strategy.gates import fixed_risk_reward
 from cryptai_pipelines.strategy.levels import by_share, risk_reward, stop, target
-from cryptai_pipelines.strategy.trend_rsi_macd import Parameters
 
 NAN = np.nan
 LONG, SHORT = np.array([1]), np.array([-1])
@@ -86,10 +84,15 @@ def test_risk_reward_by_hand():
     assert np.isnan(risk_reward(LONG, *one(100.0, NAN, 110.0), 0.0, 0.0)[0])
 
 
-def test_at_fixed_shares_it_is_that_of_the_fixed_mode():
-    parameters = Parameters()
-    close = np.array([0.5, 100.0, 60_000.0])
-    direction = np.ones(3)
-    stops, targets = by_share(direction, close, -parameters.stop_loss), by_share(direction, close, parameters.take_profit)
-    ratio = risk_reward(direction, close, stops.price, targets.price, parameters.fee_rate, parameters.slippage_bps)
-    np.testing.assert_allclose(ratio, fixed_risk_reward(parameters))
+@given(st.floats(0, 0.05), st.floats(0, 0.05), st.floats(0, 100), st.floats(0, 100), st.sampled_from([1, -1]))
+def test_costs_lower_it(fee, more_fee, slippage, more_slippage, side):
+    levels = (np.array([side]), *one(100.0, 100 - 8 * side, 100 + 15 * side))
+    cheap = risk_reward(*levels, fee, slippage)[0]
+    assert risk_reward(*levels, fee + more_fee, slippage + more_slippage)[0] <= cheap + 1e-12
+
+
+def test_at_fixed_shares_it_is_the_same_at_every_price():
+    close, direction = np.array([0.5, 100.0, 60_000.0]), np.ones(3)
+    stops, targets = by_share(direction, close, -0.08), by_share(direction, close, 0.15)
+    np.testing.assert_allclose(risk_reward(direction, close, stops.price, targets.price, 0.0, 0.0), 0.15 / 0.08)
+    assert np.isnan(stops.own).all() and np.isnan(targets.own).all()

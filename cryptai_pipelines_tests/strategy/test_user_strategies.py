@@ -71,6 +71,8 @@ def test_the_code_version_is_that_of_the_text_unless_there_is_one(tmp_path):
         (HEAD, ":rows", "defines no strategy 'rows'; defined: none"),
         ("1 / 0", "", "my_strategy.py cannot be loaded: ZeroDivisionError: division by zero"),
         ("def broken(", "", "my_strategy.py cannot be loaded: SyntaxError"),
+        ("raise SystemExit(3)", "", "my_strategy.py cannot be loaded: SystemExit: 3"),
+        (ONE.replace("low=2", "low=30"), "", "'mine' of .*: period 20 is not accepted; accepted: a whole number at least 30"),
         ("import no_such_module", "", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
         (HEAD + "s = Strategy('ema_crossover', rows)", "", "'ema_crossover' of .*py is called like one of ours"),
         (HEAD + "s = Strategy('My Strategy', rows)", "", "'My Strategy' of .* is not accepted; accepted: lower case letters"),
