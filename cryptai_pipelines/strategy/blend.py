@@ -32,8 +32,10 @@ def blend(parts: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> Blen
         raise BadArgument(f"weights {', '.join(weights)} are not those of the parts {', '.join(parts)}")
     known = {name: ~np.isnan(values) for name, values in parts.items()}
     coverage = np.add.reduce([known[name] * weight for name, weight in weights.items()])
-    total = np.add.reduce([np.where(known[name], parts[name], 0.0) * weight for name, weight in weights.items()])
-    score = np.divide(total, coverage, out=np.full(len(total), np.nan), where=coverage > 0)
+    # Shares of the coverage, not of 1: a part that is there alone is the score to the last bit.
+    covered = np.where(coverage > 0, coverage, np.nan)
+    shares = {name: known[name] * weight / covered for name, weight in weights.items()}
+    score = np.add.reduce([np.where(known[name], parts[name], 0.0) * share for name, share in shares.items()])
     return Blend(np.clip(score, -1.0, 1.0), coverage)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.market.errors import BadArgument
@@ -23,8 +23,10 @@ def test_by_hand():
     score, coverage = blend(parts, WEIGHTS)
     np.testing.assert_allclose(score, [0.3 - 0.2 + 0.1, 0.5, NAN, 0.1, 1.0])
     np.testing.assert_allclose(coverage, [1.0, 0.6, 0.0, 0.4, 1.0])
+    assert score[1] == 0.5  # a part that is there alone, to the last bit
 
 
+@example([(0.5, NAN, NAN)], 5e-324, 0.0)
 @given(st.lists(st.tuples(PART, PART, PART), min_size=1, max_size=5), st.floats(0, 1), st.floats(0, 1))
 def test_the_score_lies_between_its_parts_and_absence_is_covered_by_nothing(rows, first, share):
     weights = {"strategy": first, "sentiment": (1 - first) * share, "ml": 1 - first - (1 - first) * share}

@@ -43,6 +43,13 @@ def test_a_change_of_character_against_it_blocks_or_warns():
     np.testing.assert_array_equal(blocked.score, warned.score)
 
 
+def test_of_a_break_beyond_the_window_not_even_the_sign_of_a_zero_is_left():
+    bos = np.zeros(9)
+    bos[1] = -1.0
+    score = structure_gate(np.ones(9), bos, np.zeros(9), 3, True).score
+    assert score[4:].tobytes() == np.zeros(5).tobytes()
+
+
 @given(EVENTS, st.integers(0, 2**32 - 1), st.integers(1, 12), st.booleans())
 def test_structure_equals_a_reading_bar_by_bar(events, seed, window, blocks):
     bos = np.array(events)
