@@ -131,7 +131,9 @@ def _reason(row: int, own: _Side, other: _Side) -> str | None:
         return ELSEWHERE if own.held_at(row - 1) else UNEXPLAINED
     if own.exit_at(row) != other.exit_at(row):
         return theirs or UNEXPLAINED
-    return None if _near(own.share(row), other.share(row)) else WHOLE_UNITS
+    if _near(own.share(row), other.share(row)):
+        return None
+    return WHOLE_UNITS if other.habits.unit else UNEXPLAINED
 
 
 class _Side:
@@ -215,9 +217,11 @@ class _Side:
         whole = wanted / (self.entry_price[number] * (1.0 + self.terms.fee_rate))
         if not _near(self.entry_price[number], self.market.open[row]):
             return False
+        unit = self.habits.unit
         # A peer of whole units may round the money down to whole ones, too.
-        missing = self.habits.unit * (1.0 + 1.0 / self.entry_price[number])
-        return bool(whole * (1 - _TOLERANCE) - missing <= bought <= whole * (1 + _TOLERANCE))
+        missing = unit * (1.0 + 1.0 / self.entry_price[number])
+        within = whole * (1 - _TOLERANCE) - missing <= bought <= whole * (1 + _TOLERANCE)
+        return bool(within and (not unit or bought % unit == 0))
 
     def _adds_up(self, row: int) -> bool:
         number = self.number[row]

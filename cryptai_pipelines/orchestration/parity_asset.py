@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 AGREE, COMPARED = "engines_agree", "engines_were_compared"
 _INSTALL = "pip install 'cryptai-pipelines[peers]'"
-_FILE_TYPES = dict.fromkeys(("series", "peer", "levels", "reason", "ours", "peers"), "text")
-_COLUMNS = [dg.TableColumn(name, kind) for name, kind in {**_FILE_TYPES, "entry_ts": "timestamp with time zone"}.items()]
+_COLUMNS = [
+    dg.TableColumn(name, "timestamp with time zone" if name == "entry_ts" else "text")
+    for name in ("series", "peer", "levels", "entry_ts", "reason", "ours", "peers")
+]
 
 
 @dg.asset(

@@ -43,6 +43,7 @@ FILES = (
 )
 TERMS = (Terms(0.15, 0.08, 0.001, CAPITAL), Terms(0.01, 0.005, 0.001, CAPITAL, size=0.5))
 PEERS = (peer_vectorbt, peer_backtesting)
+FRACTIONS = peer_backtesting.HABITS._replace(unit=0.0)
 
 
 def our_trades(bars: pd.DataFrame, entries: pd.Series, terms: Terms) -> pd.DataFrame:
@@ -192,7 +193,7 @@ ERRORS = {
 
 
 @pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("habits", [Habits(), peer_vectorbt.HABITS, peer_backtesting.HABITS], ids=["none", "vbt", "bt"])
+@pytest.mark.parametrize("habits", [Habits(), peer_vectorbt.HABITS, FRACTIONS], ids=["none", "vbt", "bt"])
 def test_a_planted_error_is_never_explained(error: str, habits: Habits) -> None:
     """The trades of the shared rules with one error in them, on the peer's side and then on ours."""
     bars, entries = calm_market()
@@ -210,3 +211,9 @@ def test_an_entry_that_neither_side_made_is_found() -> None:
     parity = compare(bars, entries, short, short, CALM, peer_vectorbt.HABITS)
     first = parity.unexplained[0]
     assert (first.entry_ts, first.ours, first.peers) == (ours["entry_ts"][WRONG], "", "")
+
+
+def test_a_part_of_a_unit_is_no_whole_one() -> None:
+    bars, entries = calm_market()
+    ours = our_trades(bars, entries, CALM)
+    assert compare(bars, entries, ours, ours, CALM, FRACTIONS._replace(unit=1.0)).unexplained

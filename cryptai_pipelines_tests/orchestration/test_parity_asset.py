@@ -14,7 +14,7 @@ from cryptai_pipelines.backtest.parity import Difference
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.engine_parity import FILE_COLUMNS, EngineParity, compare_engines
-from cryptai_pipelines.orchestration.parity_asset import parity_checks, parity_page
+from cryptai_pipelines.orchestration.parity_asset import engine_parity, parity_checks, parity_page
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.orchestration.conftest import definitions_for, settings_for
 from cryptai_pipelines_tests.orchestration.stored_bars import hourly, store
@@ -32,7 +32,9 @@ def test_it_compares_shows_and_writes(database: Database, instance: dg.DagsterIn
     assert told["compared"] > 50 and told["equal"] > 0 and told["unexplained"] == 0 and told["not_installed"] == "none"
     assert "| BTC-USDT 1h | vectorbt |" in told["page"] and "| BTC-USDT 1h | backtesting.py |" in told["page"]
     rows = list(csv.reader(Path(told["differences"]).read_text().splitlines()))
-    assert rows[0] == list(FILE_COLUMNS) and len(rows) - 1 == told["explained"] > 0
+    [schema] = [spec.metadata["dagster/column_schema"] for spec in engine_parity.specs]
+    assert rows[0] == list(FILE_COLUMNS) == [column.name for column in schema.columns]
+    assert len(rows) - 1 == told["explained"] > 0
     assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
         "engines_agree": True,
         "engines_were_compared": True,
