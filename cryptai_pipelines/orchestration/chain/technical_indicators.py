@@ -68,5 +68,5 @@ def _before(
     if at < 0 or not columns:
         return None
     keys, last = {"symbol": series.symbol, "timeframe": series.timeframe.code}, int(opens[at])
-    [row] = derived.read(database, ASSET, keys, last, last + 1, columns).to_dict("records")
-    return row
+    # Without the row, `compute` tells which value it lacks.
+    return next(iter(derived.read(database, ASSET, keys, last, last + 1, columns).to_dict("records")), None)
