@@ -4,6 +4,8 @@ Signals come from `strategy`; reading and writing tables is done by `orchestrati
 by the functions that use them, so importing this package stays cheap.
 """
 
+from cryptai_pipelines.backtest.parameters import EngineParameters, MarketRules
+from cryptai_pipelines.backtest.portfolio import PortfolioResult, simulate_portfolio
 from cryptai_pipelines.backtest.simulation import SimulationResult, simulate
 
-__all__ = ["SimulationResult", "simulate"]
+__all__ = ["EngineParameters", "MarketRules", "PortfolioResult", "SimulationResult", "simulate", "simulate_portfolio"]

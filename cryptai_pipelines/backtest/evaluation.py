@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import BarArrays
 from cryptai_pipelines.backtest.exit_grid import run_grid
 from cryptai_pipelines.backtest.inputs import bar_arrays
-from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.market_arrays import BarArrays
+from cryptai_pipelines.backtest.parameters import ALWAYS_TOLD, EngineParameters
 from cryptai_pipelines.backtest.search_space import Dimension, Point, Value
-from cryptai_pipelines.backtest.simulation import SimulationResult, simulate
+from cryptai_pipelines.backtest.simulation import SimulationResult, simulate_entries
 from cryptai_pipelines.market.bars import OHLCV, index_ms
 from cryptai_pipelines.market.errors import BadArgument, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
@@ -129,20 +129,24 @@ def signal_parameters(subject: Subject) -> frozenset[str]:
 
 def parameters_of(subject: Subject, point: Point) -> tuple[Any, EngineParameters]:
     """The strategy's parameters and the engine's at a point; a name that both have is the same for both. `BadArgument` as they
-    raise it."""
+    raise it, and for what the engine can do but `exit_grid` cannot."""
     strategy, names = subject.found, signal_parameters(subject)
     asked = {**subject.asked, **point}
     told = {**subject.defaults, **asked}
     rules = strategy_parameters_of(strategy.parameters, {name: value for name, value in told.items() if name in names})
     chosen = {**subject.defaults, **strategy.exits(rules), **asked}
-    return rules, EngineParameters(**{name: value for name, value in chosen.items() if name in _ENGINE})
+    engine = EngineParameters(**{name: value for name, value in chosen.items() if name in _ENGINE})
+    beyond = [name for name in engine.told if name not in ALWAYS_TOLD]
+    if beyond:
+        raise BadArgument(f"{beyond[0]} {engine.told[beyond[0]]!r} is unknown to a search; accepted: {', '.join(ALWAYS_TOLD)}")
+    return rules, engine
 
 
 def point_key(subject: Subject, point: Point, span: Span | None) -> str:
     """SHA-256 of all that the metrics of a point depend on, so that one point has one key in whatever search it is."""
     try:
         rules, engine = parameters_of(subject, point)
-        parameters = {"rules": asdict(rules), "engine": asdict(engine)}
+        parameters = {"rules": asdict(rules), "engine": engine.told}
     except BadArgument:
         parameters = {"refused": {**subject.defaults, **subject.asked, **point}}
     content = {**subject.inputs, **parameters, "span": None if span is None else list(span)}
@@ -202,7 +206,7 @@ class Evaluator:
         rules, engine = parameters_of(self.subject, {**point, "initial_capital": initial_capital})
         bars = self.subject.bars.iloc[span.begin : span.end]
         entries = pd.Series(self.entries(rules)[span.begin : span.end], index=bars.index)
-        return simulate(bars, entries, **asdict(engine))
+        return simulate_entries(bars, entries, engine)
 
     def evaluate(self, task: Task) -> Answer:
         """The metrics of the points of a task. A position that is open at the end of a span is closed there, and a signal
@@ -244,4 +248,4 @@ def within(arrays: BarArrays, span: Span | None) -> BarArrays:
     """The bars of a span with their own signals."""
     if span is None:
         return arrays
-    return BarArrays(*(getattr(arrays, field.name)[span.begin : span.end] for field in fields(BarArrays)))
+    return arrays.rows(span.begin, span.end)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import BarArrays
 from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_DTYPE, Charges, Market, compiled
 from cryptai_pipelines.backtest.extremes import Extremes, extremes
 from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns, trade_columns
 from cryptai_pipelines.market.errors import BadArgument

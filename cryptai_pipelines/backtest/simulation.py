@@ -46,13 +46,20 @@ def simulate(
 
     bars: frame indexed by UTC open time (ascending, unique) with open, high, low, close, volume, and optionally a bool
     `is_filled`. entries: bool Series of the same index, known at the close of its bar. The rules of a fill are listed in
-    `kernel`, the ranges of the other arguments in `parameters.EngineParameters`. A signal while in a position is ignored; one
-    on the bar of an exit may enter at the next open; a position open at the last bar is closed at its close (`end`).
+    docs/backtest.md, the ranges of the other arguments in `parameters.EngineParameters`. A signal while in a position is
+    ignored; one on the bar of an exit may enter at the next open; a position open at the last bar is closed at its close
+    (`end`).
 
     Pure and deterministic: the same input gives the same bytes. `BadArgument`, a `ValueError`, names the argument and the row
     or value that is wrong.
     """
-    parameters = EngineParameters(take_profit, stop_loss, fee_rate, slippage_bps, initial_capital, size)
+    return simulate_entries(
+        bars, entries, EngineParameters(take_profit, stop_loss, fee_rate, slippage_bps, initial_capital, size)
+    )
+
+
+def simulate_entries(bars: pd.DataFrame, entries: pd.Series, parameters: EngineParameters) -> SimulationResult:
+    """`simulate` with everything that the engine may be told."""
     arrays = bar_arrays(bars, entries)
     run = advance(start(parameters), arrays)
     final, last_trade, _ = settle(run.state)

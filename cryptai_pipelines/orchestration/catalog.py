@@ -76,7 +76,7 @@ CHAIN: tuple[Entry, ...] = (
         deps=("validated_bars", "signals"),
         table="backtest_results",
         kinds=frozenset({"python", "postgres", "numba"}),
-        code_version="1",
+        code_version="2",
         description="Trades of the signals: decision at the close, fill at the next open, fees and slippage on both sides, "
         "the stop first where a bar touches both levels, and such bars counted.",
     ),

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import BarArrays, EngineState, advance, settle, start
+from cryptai_pipelines.backtest.engine import EngineState, advance, is_readable, settle, start
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
 from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.backtest.metrics import trade_metrics
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.records import TRADE_DTYPE, trade_records, trades_frame
@@ -54,15 +55,15 @@ class Trial:
             "strategy": self.strategy.name,
             "strategy_version": self.strategy.code_version,
             "rules": _plain(asdict(self.rules)),
-            "engine": _plain(asdict(self.engine)),
+            "engine": _plain(self.engine.told),
             "window": None if self.window is None else list(self.window),
             **known_at,
         }
 
 
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
+def _plain(values: dict[str, object]) -> dict[str, object]:
     """JSON has no infinity, which stands for "no target"."""
-    return {name: value if np.isfinite(value) else None for name, value in values.items()}
+    return {name: None if isinstance(value, float) and np.isinf(value) else value for name, value in values.items()}
 
 
 def bring_up_to_date(
@@ -94,8 +95,9 @@ def bring_up_to_date(
 
 
 def _resumed(database: Database, series: Series, trial: Trial, stale: Stale) -> tuple[EngineState, np.ndarray] | None:
-    """The engine where it stopped and the trades it had closed by then; None when it must start anew."""
-    if not stale.continues or stale.own.state is None:
+    """The engine where it stopped and the trades it had closed by then; None when it must start anew, as after an engine of
+    another version."""
+    if not stale.continues or stale.own.state is None or not is_readable(stale.own.state):
         return None
     before = EngineState.from_bytes(stale.own.state)
     stored = backtests.read_backtest(database, trial.strategy.name, series, trial.config)

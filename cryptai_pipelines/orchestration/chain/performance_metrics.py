@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.daily import performance_rows
-from cryptai_pipelines.backtest.engine import EngineState, settle
+from cryptai_pipelines.backtest.engine import EngineState, is_readable, settle
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, METRICS_VERSION, summary
 from cryptai_pipelines.backtest.valuation import equity_at_closes
@@ -43,7 +43,7 @@ def bring_up_to_date(
     made_of = made_from(lineage_version(ASSET), {"metrics": METRICS_VERSION})
     stale = find_stale(database, ASSET, backtest_results.ASSET, series, made_of)
     made = state.read_state(database, backtest_results.ASSET, series)
-    if found is None or made is None or made.state is None:
+    if found is None or made is None or made.state is None or not is_readable(made.state):
         return Outcome(ASSET, series, 0, 0, 0)
     engine, files = EngineState.from_bytes(made.state), files_of(reports, series, trial.strategy.name)
     published, written = False, Change()

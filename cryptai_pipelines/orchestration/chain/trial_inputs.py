@@ -9,8 +9,8 @@ from functools import partial
 
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import BarArrays
 from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.indicators.registry import indicator_set
 from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.bars import index_ms
