@@ -24,6 +24,7 @@ NAMES = (
     "backtest",
     "sweep",
     "freqtrade",
+    "portfolio",
     "tick",
     "tick_bars",
     "demo",
