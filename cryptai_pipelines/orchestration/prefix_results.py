@@ -113,11 +113,12 @@ def _indicators(database: Database, settings: Settings) -> PerBar:
 def _structure(database: Database, settings: Settings) -> PerBar:
     from cryptai_pipelines.orchestration.chain import market_structure as chain
     from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
+    from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial, stored_swing_length
 
     return PerBar(
         chain.ASSET,
         (chain.BARS,),
-        partial(chain.computed, database, settings.swing_length),
+        partial(chain.computed, database, stored_swing_length(settings, scheduled_trial(settings))),
         partial(chain.read_structure, database),
     )
 
@@ -125,7 +126,7 @@ def _structure(database: Database, settings: Settings) -> PerBar:
 def _signals(database: Database, settings: Settings) -> PerBar:
     from cryptai_pipelines.orchestration.chain import signals as chain
     from cryptai_pipelines.orchestration.chain.prefix_check import PerBar
-    from cryptai_pipelines.orchestration.chain.steps import scheduled_trial
+    from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
 
     trial = scheduled_trial(settings)
     return PerBar(

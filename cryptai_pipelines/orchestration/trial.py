@@ -16,12 +16,11 @@ from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
 from cryptai_pipelines.orchestration.chain.publish import files_of, publish
 from cryptai_pipelines.orchestration.chain.steps import holding
-from cryptai_pipelines.orchestration.chain.trial_inputs import TrialInputs, no_bars, read_known_then, read_stored
-from cryptai_pipelines.orchestration.chain.trial_parameters import stored_indicators
+from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, read_inputs
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import backtests, market_data, symbols
 from cryptai_pipelines.storage.database import Database
-from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.storage.leases import check_lease
 
 
 def run_trial(
@@ -35,7 +34,7 @@ def run_trial(
     if market_data.span(database, series) is None:
         raise no_bars(series)
     with holding(database, settings.exchange, settings, run_id)(series) as lease:
-        inputs = _read(database, lease, trial, settings, on_progress)
+        inputs = read_inputs(database, series, trial)
 
         def tell(done_ms: int, bars: int) -> None:
             span = inputs.span
@@ -45,8 +44,8 @@ def run_trial(
         if not after.book["bars"]:
             raise _nothing_simulated(trial, series, inputs.whole)
         result = settled_result(trial, series, after, closed, inputs.revision, run_id)
-        days = value_days(inputs.read_closes, trial, result.trades, backtests.no_days(), inputs.span)
-        metrics = full_metrics(result.header, after, days.values, inputs.count_filled(result.header))
+        days = value_days(lambda _: inputs.day_ends, trial, result.trades, backtests.no_days(), inputs.span)
+        metrics = full_metrics(result.header, after, days.values, sum(inputs.filled))
         header = replace(result.header, metrics=metrics)
         with database.transaction() as cursor:
             check_lease(cursor, lease)
@@ -54,14 +53,8 @@ def run_trial(
             backtests.replace_trades(cursor, identity, 0, result.trades)
             backtests.replace_daily(cursor, identity, 0, days.new)
     files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy.name}_trial_{identity}")
-    publish(database, settings.exchange, identity, header, settle(after)[0], inputs.read_daily_closes(), files)
+    publish(database, settings.exchange, identity, header, settle(after)[0], inputs.daily_closes(), files)
     return {**stored_result(database, settings.exchange, identity, header), "report": str(files.report)}
-
-
-def _read(database: Database, lease: SeriesLease, trial: Trial, settings: Settings, on_progress: OnProgress) -> TrialInputs:
-    if trial.known_at_ms is None:
-        return read_stored(database, lease, trial, stored_indicators(settings), on_progress)
-    return read_known_then(database, lease, trial, trial.known_at_ms)
 
 
 def stored_result(database: Database, venue: str, identity: int, header: backtests.BacktestHeader) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from cryptai_pipelines.indicators.registry import DEFAULT_SET
 from cryptai_pipelines.market.clock import FixedClock
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.orchestration.chain import known_then, staleness, steps, technical_indicators
+from cryptai_pipelines.orchestration.chain import decided, staleness, steps, technical_indicators
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.bar_history import read_bars
 from cryptai_pipelines.orchestration.chain.outcome import ignore_progress
 from cryptai_pipelines.orchestration.chain.restatement import read_ledger
 from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial, scheduled_trial
@@ -67,6 +69,12 @@ def now_ms() -> int:
     return moment
 
 
+def decided_then(database: Database, trial: Trial, until_ms: int) -> pd.DataFrame:
+    """What the trial's strategy decides on the bars as they are known now, in memory."""
+    bars = read_bars(database, SERIES, Interval(0, until_ms), now_ms())
+    return pd.concat([rows for _, rows in decided.decided(SERIES, trial.strategy, trial.rules, bars)])
+
+
 def test_it_is_what_it_was_then_whatever_came_later(blocks: None, database: Database, tmp_path: Path) -> None:
     frame = walk_bars(5, {300, 301, 900})
     early = FixedClock(START + 1_200 * HOUR + 60_000)
@@ -101,9 +109,7 @@ def test_its_signals_are_those_that_are_stored(blocks: None, database: Database,
         bring_up_to_date(database, url, tmp_path)
     chosen = settings_for("http://127.0.0.1:1", tmp_path)
     trial = scheduled_trial(chosen)
-    computed = pd.concat(
-        [signals for _, signals in known_then.signals_known_then(database, SERIES, trial, now_ms(), clock.at_ms)]
-    )
+    computed = decided_then(database, trial, clock.at_ms)
     keys = {"strategy": trial.strategy.name, "symbol": SERIES.symbol, "timeframe": SERIES.timeframe.code}
     stored = derived.read(database, "signals", keys, START, clock.at_ms, columns=tuple(computed.columns))
     assert len(stored) == BARS - 10 and stored["entry"].sum() > 5
@@ -118,7 +124,7 @@ def test_a_block_is_made_of_no_more_than_it_looks_back_upon(
         monkeypatch.setattr(module, "CHUNK_BARS", 16)
     short = {spec.name: replace(spec, warmup=50, lull=0) if spec.carry is None else spec for spec in DEFAULT_SET}
     monkeypatch.setattr(steps, "stored_indicators", lambda settings: tuple(short.values()))
-    monkeypatch.setattr(known_then, "indicator_set", lambda names: tuple(short[name] for name in names))
+    monkeypatch.setattr(decided, "find_indicator", lambda name: short[name])
     monkeypatch.setattr(technical_indicators, "FILLED_WINDOW", 50)
     monkeypatch.setattr(higher_timeframe, "_HIGHER_WARMUP", 15)
     monkeypatch.setattr(trend_rsi_macd, "LONGEST_LOOK_BACK", 60)
@@ -127,14 +133,14 @@ def test_a_block_is_made_of_no_more_than_it_looks_back_upon(
         bring_up_to_date(database, url, tmp_path)
     trial = scheduled_trial(settings_for("http://127.0.0.1:1", tmp_path))
     kept: list[int] = []
-    computing = known_then.compute
+    computing = decided.compute
 
     def compute(bars: pd.DataFrame, *others: object) -> pd.DataFrame:
         kept.append(len(bars))
         return computing(bars, *others)
 
-    monkeypatch.setattr(known_then, "compute", compute)
-    computed = pd.concat([part for _, part in known_then.signals_known_then(database, SERIES, trial, now_ms(), clock.at_ms)])
+    monkeypatch.setattr(decided, "compute", compute)
+    computed = decided_then(database, trial, clock.at_ms)
     keys = {"strategy": trial.strategy.name, "symbol": SERIES.symbol, "timeframe": SERIES.timeframe.code}
     stored = derived.read(database, "signals", keys, START, clock.at_ms, columns=tuple(computed.columns))
     assert max(kept) <= 128 + 60 and stored["target_price"].notna().any()

@@ -14,6 +14,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
+from cryptai_pipelines.orchestration.chain.market_structure import read_structure
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import made_from
 from cryptai_pipelines.orchestration.chain.technical_indicators import FILLED_SHARE
@@ -21,6 +22,7 @@ from cryptai_pipelines.storage import derived, market_data
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 from cryptai_pipelines.strategy.checked import decide_checked
+from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS
 from cryptai_pipelines.strategy.inputs import indicator_columns
 from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 
@@ -39,8 +41,10 @@ def bring_up_to_date(
 ) -> Outcome:
     """Compute and store the signals that changed indicators and market structure make stale, block by block; a block is one
     transaction."""
-    series = lease.series
-    derived.ensure_columns(database, ASSET, (FILLED_SHARE,))
+    series, own = lease.series, strategy.columns
+    numbers = [column.name for column in own if column.kind in ("score", "number")]
+    flags = [column.name for column in own if column.kind in ("gate", "evidence")]
+    derived.ensure_columns(database, ASSET, (FILLED_SHARE, *numbers), flags)
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
     keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(parameters, series.timeframe)
     block = partial(computed, database, series, strategy, parameters)
@@ -50,28 +54,33 @@ def bring_up_to_date(
 
 
 def computed(database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval) -> pd.DataFrame:
-    """The rows of the bars in `interval`, made of stored bars and indicators before its end and of no later ones."""
-    bars, indicators = read_inputs(database, series, strategy, parameters, interval)
-    signals = signals_of(series, strategy, parameters, bars, indicators, interval.start_ms)
-    return signals.assign(**{FILLED_SHARE: indicators[FILLED_SHARE].reindex(signals.index)})
+    """The rows of the bars in `interval`, made of stored bars, indicators and structure before its end and of no later ones. Of
+    the strategy's own columns those that it declares."""
+    inputs, share = read_inputs(database, series, strategy, parameters, interval)
+    signals = signals_of(series, strategy, parameters, inputs, interval.start_ms)
+    declared = {column.name for column in strategy.columns} | {*DECISION_COLUMNS, "entry"}
+    kept = signals[[name for name in signals.columns if name in declared]]
+    return kept.assign(**{FILLED_SHARE: share.reindex(kept.index)})
 
 
-def signals_of(
-    series: Series, strategy: Strategy, parameters: Any, bars: pd.DataFrame, indicators: pd.DataFrame, start_ms: int
-) -> pd.DataFrame:
+def signals_of(series: Series, strategy: Strategy, parameters: Any, inputs: Inputs, start_ms: int) -> pd.DataFrame:
     """The strategy's rows of the bars with `ts >= start_ms`. `StrategyFailed` when it raises."""
-    rows = decide_checked(strategy, Inputs(bars, indicators, None, series.timeframe), parameters, series=str(series))
+    rows = decide_checked(strategy, inputs, parameters, series=str(series))
     return rows[index_ms(rows.index) >= start_ms]
 
 
 def read_inputs(
     database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Bars and indicators for the signals of `interval`, with the strategy's warm-up before its first chunk."""
+) -> tuple[Inputs, pd.Series]:
+    """What is stored for the signals of `interval`, with the strategy's warm-up before its first chunk, and the share of filled
+    bars under each row."""
     begin = chunk_start(interval.start_ms, series.timeframe)
     window = market_data.window_start(database, series, begin, strategy.warmup_bars(parameters, series.timeframe))
     bars = market_data.read(database, series, window, interval.end_ms, columns=(*BAR_COLUMNS, "is_filled"))
     keys = {"symbol": series.symbol, "timeframe": series.timeframe.code}
     columns = (*indicator_columns(strategy, parameters), FILLED_SHARE)
     indicators = derived.read(database, INDICATORS, keys, window, interval.end_ms, columns)
-    return bars, indicators
+    structure = None
+    if strategy.structure(parameters) is not None:
+        structure = read_structure(database, series, Interval(window, interval.end_ms))
+    return Inputs(bars, indicators, structure, series.timeframe), indicators[FILLED_SHARE]

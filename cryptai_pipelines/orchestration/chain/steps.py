@@ -23,7 +23,7 @@ from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead, judged_ahe
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
 from cryptai_pipelines.orchestration.chain.receive import ignore_stored
-from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial, stored_indicators
+from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial, stored_indicators, stored_swing_length
 from cryptai_pipelines.orchestration.chain.walk import Hold, Step
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.sources.source import BarSource
@@ -83,13 +83,14 @@ def research_steps(
 ) -> list[Step]:
     """From validated bars to performance metrics, with the strategy of the settings."""
     trial, specs = scheduled_trial(settings), stored_indicators(settings)
+    swing_length = stored_swing_length(settings, trial)
     reports = settings.home.resolve() / "reports"
 
     def indicate(lease: SeriesLease) -> Outcome:
         return technical_indicators.bring_up_to_date(database, lease, specs, on_progress=on_progress)
 
     def structure(lease: SeriesLease) -> Outcome:
-        return market_structure.bring_up_to_date(database, lease, settings.swing_length, on_progress=on_progress)
+        return market_structure.bring_up_to_date(database, lease, swing_length, on_progress=on_progress)
 
     def signal(lease: SeriesLease) -> Outcome:
         return signals.bring_up_to_date(database, lease, trial.strategy, trial.rules, on_progress=on_progress)

@@ -54,6 +54,12 @@ def own_parameters(settings: Settings, strategy: Strategy) -> Mapping[str, Any]:
     return settings.parameters if strategy.name == find_strategy(settings.strategy).name else {}
 
 
+def stored_swing_length(settings: Settings, scheduled: Trial) -> int:
+    """The swing length of the market structure that is stored: the scheduled strategy's, or the settings' where it reads
+    none."""
+    return scheduled.strategy.structure(scheduled.rules) or settings.swing_length
+
+
 def parameters_for(settings: Settings, strategy: Strategy, asked: Mapping[str, Any]) -> tuple[Any, EngineParameters]:
     """Parameters of `strategy` and of the engine; a name that both know is the same for both.
 
