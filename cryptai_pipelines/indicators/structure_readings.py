@@ -90,7 +90,8 @@ def _higher(state: ReadingsState, bars: pd.DataFrame) -> tuple[np.ndarray, Highe
     columns = {name: bars[name].to_numpy(dtype="float64")[real] for name in ("high", "low", "close")}
     told, after = carry_higher(state.higher, {"ts": index_ms(bars.index)[real], **columns}, state.timeframe, higher)
     of_every_bar = told[:, np.cumsum(real)]
-    of_every_bar[[HIGHER_OUTPUTS.index(name) for name in HIGHER_EVENTS], :] *= real
+    events = [HIGHER_OUTPUTS.index(name) for name in HIGHER_EVENTS]
+    of_every_bar[events] = np.where(real, of_every_bar[events], 0.0)
     return of_every_bar, after
 
 

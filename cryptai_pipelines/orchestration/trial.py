@@ -11,7 +11,7 @@ from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.orchestration.chain.backtest_results import Trial, settled_result, simulate_blocks
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial, engine_for, settled_result, simulate_blocks
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
 from cryptai_pipelines.orchestration.chain.publish import files_of, publish
@@ -40,7 +40,7 @@ def run_trial(
             span = inputs.span
             on_progress(Progress("backtest", series, done_ms - span.start_ms, span.end_ms - span.start_ms, bars))
 
-        after, closed = simulate_blocks(start(trial.engine), inputs.blocks, tell)
+        after, closed = simulate_blocks(start(engine_for(trial, series)), inputs.blocks, tell)
         if not after.book["bars"]:
             raise _nothing_simulated(trial, series, inputs.whole)
         result = settled_result(trial, series, after, closed, inputs.revision, run_id)

@@ -12,21 +12,23 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.engine import EngineState, advance, is_readable, settle, start
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
-from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
-from cryptai_pipelines.backtest.metrics import trade_metrics
+from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, trade_metrics
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.records import TRADE_DTYPE, trade_records, trades_frame
 from cryptai_pipelines.market.bars import OHLCV
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, made_from, remember
 from cryptai_pipelines.storage import backtests, derived, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
+from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS
 from cryptai_pipelines.strategy.protocol import Strategy
 
 ASSET = "backtest_results"
@@ -77,7 +79,10 @@ def bring_up_to_date(
     stale = find_stale(database, ASSET, SIGNALS, series, made_from(lineage_version(ASSET), trial.config))
     if stale is None:
         return _outcome(database, series, trial, 0)
-    before, closed = _resumed(database, series, trial, stale) or (start(trial.engine), np.zeros(0, dtype=TRADE_DTYPE))
+    before, closed = _resumed(database, series, trial, stale) or (
+        start(engine_for(trial, series)),
+        np.zeros(0, dtype=TRADE_DTYPE),
+    )
     begin = stale.source.first_ts if before.last_ts is None else stale.start_ms
 
     def tell(done_ms: int, simulated: int) -> None:
@@ -108,10 +113,17 @@ def _resumed(database: Database, series: Series, trial: Trial, stale: Stale) -> 
     return (before, closed) if len(closed) == before.book["trades"] else None
 
 
+def engine_for(trial: Trial, series: Series) -> EngineParameters:
+    """The trial's engine parameters, with the bars that a year of the series has where they do not say it."""
+    if trial.engine.bars_per_year is not None:
+        return trial.engine
+    return replace(trial.engine, bars_per_year=DAYS_PER_YEAR * Timeframe.D1.ms / series.timeframe.ms)
+
+
 def simulate_blocks(
     before: EngineState, inputs: Iterable[tuple[int, BarArrays]], tell: Callable[[int, int], None]
 ) -> tuple[EngineState, np.ndarray]:
-    """The engine over consecutive blocks (`end_ms`, bars with entries): its state after them and the trades they closed.
+    """The engine over consecutive blocks (`end_ms`, bars with decisions): its state after them and the trades they closed.
     `tell(end_ms, bars_so_far)` is called after each block."""
     after, trades = before, [np.zeros(0, dtype=TRADE_DTYPE)]
     for end_ms, arrays in inputs:
@@ -126,10 +138,10 @@ def _inputs(database: Database, series: Series, trial: Trial, begin: int, end: i
     keys = {"strategy": trial.strategy.name, "symbol": series.symbol, "timeframe": series.timeframe.code}
     for interval in blocks(begin, end, series.timeframe):
         bars = market_data.read(database, series, *interval, columns=(*OHLCV, "is_filled"))
-        signals = derived.read(database, SIGNALS, keys, *interval, columns=("entry",))
+        signals = derived.read(database, SIGNALS, keys, *interval, columns=DECISION_COLUMNS)
         if not signals.index.equals(bars.index):
             raise CryptaiError(f"signals of {series} do not match its bars; materialize technical_indicators and signals first")
-        yield interval.end_ms, bar_arrays(bars, signals["entry"].astype(bool))
+        yield interval.end_ms, decision_arrays(bars, signals, series.symbol)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import CryptaiError
@@ -25,8 +25,8 @@ from cryptai_pipelines.storage.database import Database
 @dataclass(frozen=True)
 class TrialInputs:
     """`whole`: the series as far as it can be simulated. `span`: what of that the trial's window leaves. `revision`: that of
-    the validated bars. `blocks`: the bars of `span` with their entries in parts, each with its end (epoch ms). While they are
-    read, `day_ends` gets the closes at the last bar of each day of a part, and `filled` the number of its filled bars."""
+    the validated bars. `blocks`: the bars of `span` with what is decided on them, in parts, each with its end (epoch ms). While
+    they are read, `day_ends` gets the closes at the last bar of each day of a part, `filled` the number of its filled bars."""
 
     whole: Interval
     span: Interval
@@ -80,7 +80,7 @@ def _blocks(
             chosen = block[inside]
             day_ends.append(chosen["close"].groupby(chosen.index.floor("D")).tail(1))
             filled.append(int(chosen["is_filled"].sum()))
-            yield int(opens[inside][-1]) + series.timeframe.ms, bar_arrays(chosen, signals["entry"][inside])
+            yield int(opens[inside][-1]) + series.timeframe.ms, decision_arrays(chosen, signals[inside], series.symbol)
 
 
 def no_bars(series: Series) -> CryptaiError:
