@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np  # noqa
+import numpy as np
 
 _RISK, _VOLATILITY = 1, 2  # places in parameters.SIZINGS; numba reads them as constants
 

@@ -11,24 +11,32 @@ from cryptai_pipelines.market.bars import index_ms
 def equity_at_closes(trades: pd.DataFrame, closes: pd.Series, initial_capital: float, fee_rate: float) -> pd.Series:
     """Equity at the close of each bar of `closes` (index UTC open times, ascending): float64, same index.
 
-    trades: one position at a time, in order of entry, all from the start of the history on; columns entry_ts, exit_ts,
-    entry_price, quantity, pnl and is_open. A closed trade counts with its pnl from the close of its exit bar on; one that is
-    held counts at the market price less the fee of its entry, and `is_open` is held to the end whatever its exit columns say.
+    trades: of one symbol, one position at a time, in order of exit, all from the start of the history on; columns entry_ts,
+    exit_ts, entry_price, exit_price, quantity, fees, pnl, is_open and, unless all are long, side. Parts of a position that were
+    closed apart are rows with the same entry. fee_rate: that of the exits.
+
+    A closed trade counts with its pnl from the close of its exit bar on; one that is held counts at the market price less the
+    fee of its entry, and `is_open` is held to the end whatever its exit columns say. Funding shows when the trade is closed.
     """
     ts = index_ms(closes.index)
     closed = trades[~trades["is_open"]]
     realised = np.concatenate(([0.0], np.cumsum(closed["pnl"].to_numpy(dtype="float64"))))
     equity = initial_capital + realised[np.searchsorted(_ms(closed["exit_ts"]), ts, side="right")]
-    if not len(trades):
-        return pd.Series(equity, index=closes.index)
+    part = trades.groupby("entry_ts").cumcount().to_numpy()
+    for number in range(part.max() + 1 if len(part) else 0):
+        _add_held(equity, ts, closes.to_numpy(dtype="float64"), trades[part == number], fee_rate)
+    return pd.Series(equity, index=closes.index)
+
+
+def _add_held(equity: np.ndarray, ts: np.ndarray, closes: np.ndarray, trades: pd.DataFrame, fee_rate: float) -> None:
+    """Add what trades that follow one another are worth while they are held."""
     exits = np.where(trades["is_open"].to_numpy(dtype=bool), np.iinfo(np.int64).max, _ms(trades["exit_ts"]))
     last = np.searchsorted(_ms(trades["entry_ts"]), ts, side="right") - 1
     held = (last >= 0) & (ts < exits[last])
-    position = last[held]
-    quantity = trades["quantity"].to_numpy(dtype="float64")[position]
-    paid = trades["entry_price"].to_numpy(dtype="float64")[position]
-    equity[held] += quantity * (closes.to_numpy(dtype="float64")[held] - paid) - fee_rate * quantity * paid
-    return pd.Series(equity, index=closes.index)
+    names = ("entry_price", "exit_price", "quantity", "fees")
+    paid, got, quantity, fees = (trades[name].to_numpy(dtype="float64")[last[held]] for name in names)
+    side = trades["side"].to_numpy(dtype="float64")[last[held]] if "side" in trades.columns else 1.0
+    equity[held] += side * quantity * (closes[held] - paid) - (fees - fee_rate * quantity * got)
 
 
 def _ms(times: pd.Series) -> np.ndarray:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.backtest import simulate
-from cryptai_pipelines.backtest.engine import EngineState, advance, settle, start
+from cryptai_pipelines.backtest.engine import EngineState, advance, is_readable, settle, start
 from cryptai_pipelines.backtest.inputs import bar_arrays
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.records import BOOK_DTYPE, POSITION_DTYPE, TRADE_DTYPE, trades_frame
@@ -279,6 +279,12 @@ def test_state_of_another_version_or_kind_is_refused():
         EngineState.from_bytes(b"{}")
     with pytest.raises(BadArgument, match="bytes instead of"):
         EngineState.from_bytes(data + b"x")
+
+
+def test_a_state_says_whether_it_can_be_read():
+    data = start(EngineParameters()).to_bytes()
+    assert is_readable(data)
+    assert not any(map(is_readable, (b"", b"{}", data[:16], data[:16] + b"\x01\0\0\0" + data[20:])))
 
 
 def test_bars_that_were_simulated_already_are_refused(market_arrays):

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.backtest.engine import advance, settle, start
-from cryptai_pipelines.backtest.inputs import bar_arrays
+from cryptai_pipelines.backtest.inputs import bar_arrays, decision_arrays
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.records import TRADE_DTYPE, trades_frame
 from cryptai_pipelines.backtest.valuation import equity_at_closes
 
-from .conftest import random_arguments, random_market
+from .conftest import random_arguments, random_market, random_portfolio
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -26,6 +26,20 @@ def test_trades_and_closes_tell_the_equity_of_every_bar(seed):
     trades.loc[len(run.trades) :, "is_open"] = True
     told = equity_at_closes(trades, bars["close"], parameters.initial_capital, parameters.fee_rate)
     np.testing.assert_allclose(told, run.equity, rtol=1e-9)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_shorts_parts_and_resting_entries_are_told_too(seed):
+    portfolio = random_portfolio(seed, 100).with_one_symbol()
+    ((symbol, bars),) = portfolio.bars.items()
+    decisions = decision_arrays(bars, portfolio.decisions[symbol], symbol)
+    parameters = EngineParameters(**portfolio.parameters)
+    run = advance(start(parameters), decisions)
+    trades = trades_frame(np.concatenate((run.trades, settle(run.state)[1]))).assign(is_open=False)
+    trades.loc[len(run.trades) :, "is_open"] = True
+    told = equity_at_closes(trades, bars["close"], parameters.initial_capital, parameters.fee_rate)
+    scale = parameters.initial_capital + np.abs(run.equity).max()
+    np.testing.assert_allclose(told, run.equity, rtol=1e-9, atol=1e-9 * scale)
 
 
 def test_without_trades_equity_is_the_capital():
