@@ -1,88 +1,41 @@
-"""What a point of a search comes to: a subject (bars, strategy, what the points have in common), points, metrics.
+"""What the points of a search come to: tasks in, metrics out.
 
-Points that ask for the same entries share them, and those that differ in target and stop only go through `exit_grid` together.
-Which points there are is the affair of `search`, on how many processes they are evaluated of `workers`.
+Points that ask for the same decisions share them. Those that differ in target and stop only go through `exit_grid` together, as
+long as nothing is asked of the engine that the grid does not know; the others are simulated one by one, with equal metrics.
+Which points there are is the affair of `search`, on how many processes they are evaluated that of `workers`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.exit_grid import run_grid
+from cryptai_pipelines.backtest.daily import daily_rows
+from cryptai_pipelines.backtest.engine import BarArrays
+from cryptai_pipelines.backtest.exit_grid import known_to_grid, run_grid
 from cryptai_pipelines.backtest.inputs import bar_arrays
-from cryptai_pipelines.backtest.market_arrays import BarArrays
-from cryptai_pipelines.backtest.parameters import ALWAYS_TOLD, EngineParameters
-from cryptai_pipelines.backtest.search_space import Dimension, Point, Value
-from cryptai_pipelines.backtest.simulation import SimulationResult, simulate_entries
-from cryptai_pipelines.market.bars import OHLCV, index_ms
-from cryptai_pipelines.market.errors import BadArgument, CryptaiError
-from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns
+from cryptai_pipelines.backtest.portfolio import PortfolioResult, simulate_portfolio
+from cryptai_pipelines.backtest.return_metrics import span_of
+from cryptai_pipelines.backtest.search_space import Point
+from cryptai_pipelines.backtest.subject import Span, Subject, parameters_of
+from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.strategy.checked import decide_checked
-from cryptai_pipelines.strategy.decisions import FLAGS, LEVELS
+from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS, FLAGS, LEVELS
 from cryptai_pipelines.strategy.inputs import gather
-from cryptai_pipelines.strategy.parameters import parameters_in
-from cryptai_pipelines.strategy.parameters import parameters_of as strategy_parameters_of
-from cryptai_pipelines.strategy.protocol import Inputs, Strategy
-from cryptai_pipelines.strategy.signals import find_strategy
+from cryptai_pipelines.strategy.protocol import Inputs
 
-_ENGINE = frozenset(field.name for field in fields(EngineParameters))
-# One byte per bar each; a walk-forward comes back to them with every window.
-_ENTRIES_KEPT = 64
-
-
-class Span(NamedTuple):
-    """Rows [begin, end) of the bars."""
-
-    begin: int
-    end: int
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What every point of a search is tried on. bars: a validated bars frame with `is_filled`. strategy: as `find_strategy`
-    takes it. defaults, asked: parameters of strategy and engine by name that a point does not give; the exits that belong to
-    the strategy stand between the two. What none of them names has the default of its own. Plain data besides the bars, so
-    that any process can make the same of it."""
-
-    bars: pd.DataFrame
-    timeframe: Timeframe
-    strategy: str
-    defaults: Mapping[str, Value]
-    asked: Mapping[str, Value]
-
-    @cached_property
-    def found(self) -> Strategy:
-        """The strategy, looked up once: a user's file is run each time that it is."""
-        return find_strategy(self.strategy)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What another process needs; a strategy of a file is looked up there anew."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
-
-    @property
-    def capital(self) -> float:
-        """The start capital of a point that names none."""
-        return parameters_of(self, {})[1].initial_capital
-
-    @cached_property
-    def inputs(self) -> dict[str, Any]:
-        """What the results depend on besides the parameters, as plain data."""
-        return {
-            "strategy": self.found.name,
-            "strategy_version": self.found.code_version,
-            "timeframe": self.timeframe.code,
-            "bars_sha256": bars_sha256(self.bars),
-        }
+# A walk-forward comes back to the same decisions with every window.
+_DECISIONS_KEPT, _CELLS_KEPT = 64, 20_000_000
+_SYMBOL = "series"
 
 
 class Task(NamedTuple):
@@ -101,74 +54,29 @@ class Answer(NamedTuple):
     daily_returns: np.ndarray | None
 
 
-def check_space(subject: Subject, space: Sequence[Dimension]) -> None:
-    """`BadArgument` names the first parameter that neither the strategy nor the engine has, or none of whose values is
-    accepted. Whether one value is may depend on the other parameters of its point."""
-    known = sorted(signal_parameters(subject) | _ENGINE)
-    for dimension in space:
-        if dimension.name not in known:
-            raise BadArgument(f"parameter {dimension.name!r} is not known; accepted: {', '.join(known)}")
-        values = dimension.values or (dimension.low, dimension.high)
-        refusals = [refusal for value in values if (refusal := _refusal(subject, {dimension.name: value}))]
-        if len(refusals) == len(values) or (refusals and len(space) == 1):
-            raise refusals[0]
+Outcome: TypeAlias = tuple[dict[str, float], np.ndarray]
+"""Metrics and daily returns of a point."""
 
 
-def _refusal(subject: Subject, point: Point) -> BadArgument | None:
-    try:
-        parameters_of(subject, point)
-    except BadArgument as refusal:
-        return refusal
-    return None
+class Decisions(NamedTuple):
+    """What a strategy decided on all bars. entries: a bool per bar, longs. orders: a decisions frame where more is asked for
+    than longs at the next open, else None."""
 
+    entries: np.ndarray
+    orders: pd.DataFrame | None
 
-def signal_parameters(subject: Subject) -> frozenset[str]:
-    """Names of the parameters of the strategy."""
-    return frozenset(one.name for one in parameters_in(subject.found.parameters))
-
-
-def parameters_of(subject: Subject, point: Point) -> tuple[Any, EngineParameters]:
-    """The strategy's parameters and the engine's at a point; a name that both have is the same for both. `BadArgument` as they
-    raise it, and for what the engine can do but `exit_grid` cannot."""
-    strategy, names = subject.found, signal_parameters(subject)
-    asked = {**subject.asked, **point}
-    told = {**subject.defaults, **asked}
-    rules = strategy_parameters_of(strategy.parameters, {name: value for name, value in told.items() if name in names})
-    chosen = {**subject.defaults, **strategy.exits(rules), **asked}
-    engine = EngineParameters(**{name: value for name, value in chosen.items() if name in _ENGINE})
-    beyond = [name for name in engine.told if name not in ALWAYS_TOLD]
-    if beyond:
-        raise BadArgument(f"{beyond[0]} {engine.told[beyond[0]]!r} is unknown to a search; accepted: {', '.join(ALWAYS_TOLD)}")
-    return rules, engine
-
-
-def point_key(subject: Subject, point: Point, span: Span | None) -> str:
-    """SHA-256 of all that the metrics of a point depend on, so that one point has one key in whatever search it is."""
-    try:
-        rules, engine = parameters_of(subject, point)
-        parameters = {"rules": asdict(rules), "engine": engine.told}
-    except BadArgument:
-        parameters = {"refused": {**subject.defaults, **subject.asked, **point}}
-    content = {**subject.inputs, **parameters, "span": None if span is None else list(span)}
-    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def bars_sha256(bars: pd.DataFrame) -> str:
-    """SHA-256 over open times, prices, volumes and fill flags."""
-    digest = hashlib.sha256(index_ms(bars.index).astype("<i8").tobytes())
-    for name in OHLCV:
-        digest.update(bars[name].to_numpy(dtype="<f8").tobytes())
-    digest.update(bars["is_filled"].to_numpy(dtype=bool).tobytes())
-    return digest.hexdigest()
+    @property
+    def cells(self) -> int:
+        return len(self.entries) * (1 if self.orders is None else 1 + self.orders.shape[1])
 
 
 class Evaluator:
-    """A subject with what its evaluations have in common: the checked bars, their indicators, the entries used last."""
+    """A subject with what its evaluations have in common: the checked bars, what is computed of them, the last decisions."""
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject
         self._inputs: dict[tuple[Any, ...], Inputs] = {}
-        self._entries: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self._decisions: OrderedDict[Any, Decisions] = OrderedDict()
         self._lock = threading.Lock()
 
     @cached_property
@@ -176,76 +84,105 @@ class Evaluator:
         bars = self.subject.bars
         return bar_arrays(bars, pd.Series(False, index=bars.index))
 
-    def entries(self, rules: Any) -> np.ndarray:
-        """The entries of the strategy, a bool per bar, computed over all bars and each from its own and earlier ones.
-        `StrategyFailed` when the strategy raises."""
+    def decisions(self, rules: Any) -> Decisions:
+        """Those of the strategy, computed over all bars and each from its own and earlier ones. `StrategyFailed` when the
+        strategy raises."""
         with self._lock:
-            if rules not in self._entries:
-                self._entries[rules] = self._computed(rules)
-            self._entries.move_to_end(rules)
-            if len(self._entries) > _ENTRIES_KEPT:
-                self._entries.popitem(last=False)
-            return self._entries[rules]
+            if rules not in self._decisions:
+                self._decisions[rules] = self._computed(rules)
+                while len(self._decisions) > 1 and self._is_full():
+                    self._decisions.popitem(last=False)
+            self._decisions.move_to_end(rules)
+            return self._decisions[rules]
 
-    def _computed(self, rules: Any) -> np.ndarray:
+    def _is_full(self) -> bool:
+        held = sum(one.cells for one in self._decisions.values())
+        return len(self._decisions) > _DECISIONS_KEPT or held > _CELLS_KEPT
+
+    def _computed(self, rules: Any) -> Decisions:
         bars, strategy, timeframe = self.subject.bars, self.subject.found, self.subject.timeframe
         read = (strategy.indicators(rules), strategy.structure(rules))
         if read not in self._inputs:
             # Those of one choice of indicators at a time: of many bars they are the largest thing here.
             self._inputs = {read: gather(bars, strategy, rules, timeframe)}
         rows = decide_checked(strategy, self._inputs[read], rules)
-        beyond = _beyond_entries(rows)
-        if beyond:
-            raise CryptaiError(
-                f"strategy {strategy.name} gives {beyond}, of which a search knows nothing; accepted: long entries"
-            )
-        return rows["side"].to_numpy() == 1
+        return Decisions(rows["side"].to_numpy() == 1, rows[list(DECISION_COLUMNS)].copy() if _asks_more(rows) else None)
 
-    def simulate(self, point: Point, span: Span, initial_capital: float) -> SimulationResult:
-        """One point on a span of the bars with its trades and equity, from that capital on."""
-        rules, engine = parameters_of(self.subject, {**point, "initial_capital": initial_capital})
-        bars = self.subject.bars.iloc[span.begin : span.end]
-        entries = pd.Series(self.entries(rules)[span.begin : span.end], index=bars.index)
-        return simulate_entries(bars, entries, engine)
+    def simulate(self, point: Point, span: Span | None, initial_capital: float | None = None) -> PortfolioResult:
+        """One point on a span of the bars with its trades and equity, from that capital on. `BadArgument` for a point that
+        cannot be."""
+        capital = {} if initial_capital is None else {"initial_capital": initial_capital}
+        return self._simulated(*parameters_of(self.subject, {**point, **capital}), span)
+
+    def _simulated(self, rules: Any, engine: EngineParameters, span: Span | None) -> PortfolioResult:
+        decided, rows = self.decisions(rules), slice(None) if span is None else slice(*span)
+        orders = decided.orders
+        if orders is None:
+            orders = pd.DataFrame({"side": decided.entries.astype("int8")}, index=self.subject.bars.index)
+        return simulate_portfolio({_SYMBOL: self.subject.bars.iloc[rows]}, {_SYMBOL: orders.iloc[rows]}, engine)
 
     def evaluate(self, task: Task) -> Answer:
         """The metrics of the points of a task. A position that is open at the end of a span is closed there, and a signal
         before its first bar is not acted on."""
         results: list[dict[str, float] | str] = [""] * len(task.points)
-        groups: dict[tuple[Any, EngineParameters], list[int]] = {}
-        pairs: dict[int, tuple[float, float]] = {}
+        returns: dict[int, np.ndarray] = {}
+        groups: dict[tuple[Any, EngineParameters], dict[int, EngineParameters]] = {}
         for number, point in enumerate(task.points):
             try:
                 rules, engine = parameters_of(self.subject, point)
             except BadArgument as refusal:
                 results[number] = str(refusal)
                 continue
-            pairs[number] = (engine.take_profit, engine.stop_loss)
-            groups.setdefault((rules, replace(engine, take_profit=1.0, stop_loss=0.5)), []).append(number)
-        returns: np.ndarray | None = None
-        for (rules, engine), numbers in groups.items():
-            arrays = within(replace(self._bars, entries=self.entries(rules)), task.span)
-            grid = run_grid(
-                arrays, np.array([pairs[number] for number in numbers]), engine, keep_returns=task.keep_returns, threads=1
-            )
-            for number, metrics in zip(numbers, grid.metrics.to_dict("records"), strict=True):
-                results[number] = metrics
-            if grid.daily_returns is not None:
-                if returns is None:
-                    returns = np.full((len(task.points), grid.daily_returns.shape[1]), np.nan, dtype="float32")
-                returns[numbers] = grid.daily_returns
-        return Answer(tuple(results), returns)
+            alike = replace(engine, take_profit=1.0, stop_loss=0.5) if known_to_grid(engine) else engine
+            groups.setdefault((rules, alike), {})[number] = engine
+        for (rules, _), engines in groups.items():
+            found = self._together(rules, list(engines.values()), task)
+            for number, (metrics, daily) in zip(engines, found, strict=True):
+                results[number], returns[number] = metrics, daily
+        return Answer(tuple(results), _matrix(returns, len(results)) if task.keep_returns else None)
+
+    def _together(
+        self, rules: Any, engines: Sequence[EngineParameters], task: Task
+    ) -> list[tuple[dict[str, float], np.ndarray]]:
+        """The outcomes of points that differ in target and stop only, if at all."""
+        decided = self.decisions(rules)
+        if decided.orders is not None or not known_to_grid(engines[0]):
+            return [point_of(self._simulated(rules, engine, task.span), engine.initial_capital) for engine in engines]
+        arrays = within(replace(self._bars, entries=decided.entries), task.span)
+        pairs = np.array([(engine.take_profit, engine.stop_loss) for engine in engines])
+        grid = run_grid(arrays, pairs, engines[0], keep_returns=task.keep_returns, threads=1)
+        rows = grid.daily_returns if grid.daily_returns is not None else np.empty((len(engines), 0))
+        return list(zip(grid.metrics.to_dict("records"), rows, strict=True))
 
 
-def _beyond_entries(rows: pd.DataFrame) -> str | None:
-    """The first decision column that asks for more than a long at the next open."""
-    if (rows["side"] < 0).any():
-        return "side -1"
-    return next((name for name in (*FLAGS, *LEVELS) if (rows[name].any() if name in FLAGS else rows[name].notna().any())), None)
+def point_of(result: PortfolioResult, initial_capital: float) -> Outcome:
+    """Metrics (`POINT_METRICS`) and daily returns of one backtest, as `exit_grid` gives them of many."""
+    values = daily_rows(result.equity, initial_capital)["total_value"].to_numpy()[None, :]
+    of_days = return_columns(values, initial_capital, span_of(result.equity.index))
+    known = {**result.metrics, **{name: float(column[0]) for name, column in of_days.items()}}
+    known["optimistic_total_return"] = result.optimistic.metrics["total_return"]
+    return {name: known[name] for name in POINT_METRICS}, daily_returns(values, initial_capital)[0]
 
 
 def within(arrays: BarArrays, span: Span | None) -> BarArrays:
-    """The bars of a span with their own signals."""
+    """The bars of a span with their own signals; of `arrays` without orders beside their entries."""
     if span is None:
         return arrays
-    return arrays.rows(span.begin, span.end)
+    columns = {field.name: getattr(arrays, field.name) for field in fields(BarArrays)}
+    return BarArrays(**{name: None if column is None else column[span.begin : span.end] for name, column in columns.items()})
+
+
+def _matrix(returns: dict[int, np.ndarray], points: int) -> np.ndarray | None:
+    """Rows by number, NaN where there is none; None without any."""
+    if not returns:
+        return None
+    matrix = np.full((points, len(next(iter(returns.values())))), np.nan, dtype="float32")
+    for number, row in returns.items():
+        matrix[number] = row
+    return matrix
+
+
+def _asks_more(rows: pd.DataFrame) -> bool:
+    """Do the decisions ask for more than longs at the next open?"""
+    flagged = any(rows[name].to_numpy().any() for name in FLAGS)
+    return flagged or bool((rows["side"] < 0).any()) or any(rows[name].notna().any() for name in LEVELS)

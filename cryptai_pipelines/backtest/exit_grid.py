@@ -21,6 +21,7 @@ from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_return
 from cryptai_pipelines.market.errors import BadArgument
 
 _DAY_MS = 86_400_000
+_KNOWN = ("take_profit", "stop_loss", "fee_rate", "slippage_bps", "initial_capital", "size")
 # What one thread works on at a time: enough to be worth a call, little enough to keep the days of it in memory.
 _PAIRS_AT_A_TIME = 128
 
@@ -83,6 +84,11 @@ def run_grid(
         for _ in pool.map(work, _parts(len(pairs))):
             pass
     return ExitGrid(pd.DataFrame(columns), returns)
+
+
+def known_to_grid(parameters: EngineParameters) -> bool:
+    """Whether these ask of the engine nothing but target, stop, taker fee, fixed slippage and a share of the capital."""
+    return parameters == EngineParameters(**{name: getattr(parameters, name) for name in _KNOWN})
 
 
 def grid_trades(

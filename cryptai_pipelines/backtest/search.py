@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from cryptai_pipelines.backtest.evaluation import Answer, Span, Subject, Task, point_key, signal_parameters
+from cryptai_pipelines.backtest.evaluation import Answer, Task
 from cryptai_pipelines.backtest.search_space import Dimension, Point, grid_points, grid_size, random_points
+from cryptai_pipelines.backtest.subject import Span, Subject, point_key, signal_parameters
 from cryptai_pipelines.backtest.workers import Submit
 from cryptai_pipelines.market.errors import BadArgument
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.evaluation import Evaluator, Span, Task
+from cryptai_pipelines.backtest.evaluation import Evaluator, Task
 from cryptai_pipelines.backtest.search import Batch, Found, Plan, Result, best, search
 from cryptai_pipelines.backtest.search_space import Dimension, Value
+from cryptai_pipelines.backtest.subject import Span
 from cryptai_pipelines.backtest.workers import Submit
 from cryptai_pipelines.market.errors import BadArgument
 

@@ -16,7 +16,8 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.evaluation import Answer, Evaluator, Subject, Task
+from cryptai_pipelines.backtest.evaluation import Answer, Evaluator, Task
+from cryptai_pipelines.backtest.subject import Subject
 from cryptai_pipelines.market.bars import OHLCV, index_ms, ts_index
 from cryptai_pipelines.market.timeframe import parse_timeframe
 

@@ -85,3 +85,7 @@ def _print(result: Mapping[str, Any]) -> None:
         value = result[name]
         told = "not defined" if value is None or value != value else f"{value:.3f}"
         say(f"{what}: {told}" + (f", of {counted(result['trials'], 'trial')} so far" if name == "dsr" else ""))
+    if result["verdict"]:
+        say(f"verdict on the best: {result['verdict']['answer']}; {result['verdict']['reasons'][0]}")
+    for finding in result["findings"] or ():
+        say(f"{finding['severity']}: {finding['sentence']}")

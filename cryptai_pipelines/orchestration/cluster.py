@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from cryptai_pipelines.backtest.evaluation import Answer, Evaluator, Subject, Task
+from cryptai_pipelines.backtest.evaluation import Answer, Evaluator, Task
+from cryptai_pipelines.backtest.subject import Subject
 from cryptai_pipelines.backtest.workers import Submit
 from cryptai_pipelines.market.errors import CryptaiError
 

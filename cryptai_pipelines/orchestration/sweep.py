@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cryptai_pipelines.backtest.evaluation import Span, Subject, check_space, signal_parameters
 from cryptai_pipelines.backtest.heat_map import heat_map_page
 from cryptai_pipelines.backtest.report import replace_file
-from cryptai_pipelines.backtest.search import Batch, Found, Plan, best, daily_returns_of, search
-from cryptai_pipelines.backtest.significance import BLOCKS, backtest_overfitting, deflated_sharpe, probabilistic_sharpe
+from cryptai_pipelines.backtest.search import Batch, Found, Plan, daily_returns_of, search
+from cryptai_pipelines.backtest.subject import Span, Subject, check_space, signal_parameters
 from cryptai_pipelines.backtest.surface import default_pair, surface
 from cryptai_pipelines.backtest.workers import Submit, local_workers
 from cryptai_pipelines.market.bars import OHLCV, index_ms
@@ -27,14 +26,13 @@ from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars
 from cryptai_pipelines.orchestration.chain.trial_parameters import own_parameters, parameter_layers
 from cryptai_pipelines.orchestration.cluster import cluster_workers
 from cryptai_pipelines.orchestration.sweep_log import OnPoints, logged
+from cryptai_pipelines.orchestration.sweep_verdict import POINTS_CROSS_VALIDATED, judged, overfitting
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import market_data, sweeps
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.strategy.signals import find_strategy
 
 SHOWN = 10
-# Cross-validation holds matrices of this width; of more points every so manieth stands for all.
-_POINTS_CROSS_VALIDATED = 1_000
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,12 @@ def run_sweep(database: Database, settings: Settings, request: Request, on_point
             if batch.daily_returns is not None:
                 kept.update((one.number, row) for one, row in zip(batch.found, batch.daily_returns, strict=True))
 
-        keep = plan.size <= _POINTS_CROSS_VALIDATED
+        keep = plan.size <= POINTS_CROSS_VALIDATED
         found = search(subject, plan, submit, span=within, known=log.known, keep_returns=keep, on_batch=note)
         log.write()
         told = {
-            **_judged(database, request, found, _Returns(kept, submit, within)),
+            **judged(subject, plan, found, within, sweeps.trial_sharpes(database, request.strategy_name, request.series)),
+            "pbo": overfitting(found, kept, lambda missing: daily_returns_of(missing, submit, within)),
             "best": _ranked(found, plan.objective),
             "heat_map": _map(found, request, log.id, settings.home.resolve() / "reports"),
         }
@@ -148,40 +147,6 @@ def edges(subject: Subject, span: Span) -> list[str]:
     """Open times of the first and the last bar of a span."""
     ms = index_ms(subject.bars.index[[span.begin, span.end - 1]])
     return [format_time(int(ts)) for ts in ms]
-
-
-@dataclass(frozen=True)
-class _Returns:
-    """Daily returns by the number of the point, those that the search kept and those that are evaluated anew."""
-
-    kept: dict[int, np.ndarray]
-    submit: Submit
-    span: Span | None
-
-    def of(self, found: list[Found]) -> np.ndarray:
-        """One row per point, float64."""
-        missing = [one for one in found if one.number not in self.kept]
-        if missing:
-            rows = daily_returns_of(missing, self.submit, self.span)
-            self.kept.update(zip((one.number for one in missing), rows, strict=True))
-        return np.array([self.kept[one.number] for one in found], dtype="float64")
-
-
-def _judged(database: Database, request: Request, found: list[Found], returns: _Returns) -> dict[str, Any]:
-    """How much of the best may be luck: against all trials that were ever made of the strategy on the series, and by
-    cross-validation of the points among themselves. None for what cannot be told."""
-    possible = [one for one in found if not isinstance(one.result, str)]
-    chosen = best(found, request.plan.objective)
-    trials = sweeps.trial_sharpes(database, request.strategy_name, request.series)
-    judged: dict[str, Any] = dict.fromkeys(("psr", "dsr", "pbo"))
-    sample = possible[:: -(-len(possible) // _POINTS_CROSS_VALIDATED) or 1]
-    if chosen is not None:
-        [daily] = returns.of([chosen])
-        judged |= {"psr": probabilistic_sharpe(daily), "dsr": deflated_sharpe(daily, trials)}
-        if len(sample) > 1 and len(daily) >= 2 * BLOCKS:
-            judged["pbo"] = backtest_overfitting(returns.of(sample).T).probability
-    counts = {"points_refused": len(found) - len(possible), "trials": len(trials)}
-    return {"objective": request.plan.objective, **counts, **judged}
 
 
 def _ranked(found: list[Found], objective: str) -> list[dict[str, Any]]:

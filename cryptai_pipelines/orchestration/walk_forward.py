@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from cryptai_pipelines.backtest.evaluation import Evaluator, Span, Subject
+from cryptai_pipelines.backtest.evaluation import Evaluator
 from cryptai_pipelines.backtest.metrics import full_metrics
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import replace_file
 from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR
+from cryptai_pipelines.backtest.subject import Span, Subject
 from cryptai_pipelines.backtest.walk_forward import Length, WalkForward, Window, walk_forward, windows_of
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.orchestration.sweep import Request, bars_told, config_of, edges, read_subject, workers_for

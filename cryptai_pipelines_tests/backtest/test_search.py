@@ -7,15 +7,19 @@ import pickle
 
 import numpy as np
 import pytest
+from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 
 from cryptai_pipelines.backtest import simulate
 from cryptai_pipelines.backtest.daily import daily_rows
-from cryptai_pipelines.backtest.evaluation import Evaluator, Span, Subject, Task, check_space, point_key
+from cryptai_pipelines.backtest.evaluation import Evaluator, Task, point_of
 from cryptai_pipelines.backtest.search import Batch, Found, Plan, best, daily_returns_of, search
 from cryptai_pipelines.backtest.search_space import grid_points, space_of
+from cryptai_pipelines.backtest.subject import Span, Subject, check_space, parameters_of, point_key
 from cryptai_pipelines.backtest.workers import load_subject, local_workers, save_subject
 from cryptai_pipelines.market.errors import BadArgument, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
+from cryptai_pipelines.strategy.checked import decide_checked
+from cryptai_pipelines.strategy.inputs import gather
 from cryptai_pipelines.strategy.signals import STRATEGIES
 
 from .loud_bars import LOUD_BARS
@@ -57,6 +61,38 @@ def test_a_point_is_the_backtest_of_its_parameters(loud):
         days = daily_rows(expected.equity, 10_000.0)["daily_return"].to_numpy()
         assert one.result["sharpe"] == pytest.approx(days.mean() / days.std(ddof=1) * math.sqrt(365), rel=1e-12)
     assert best(found, "total_return").result["total_return"] == max(one.result["total_return"] for one in found)
+
+
+def test_the_grid_and_one_backtest_at_a_time_agree_to_the_bit(loud):
+    """Whichever of the two a point goes through, nothing of it may show."""
+    evaluator = Evaluator(loud)
+    points = (
+        {"stop_loss": 0.01},
+        {"take_profit": math.inf, "size": 0.3},
+        {"volume": 9.5, "fee_rate": 0.0, "slippage_bps": 30.0},
+    )
+    for span in (None, Span(100, 1_900)):
+        answer = evaluator.evaluate(Task(points, span, True))
+        for point, result, daily in zip(points, answer.results, answer.daily_returns, strict=True):
+            metrics, returns = point_of(evaluator.simulate(point, span), 10_000.0)
+            np.testing.assert_equal(result, metrics)
+            assert returns.astype("float32").tobytes() == daily.tobytes()
+
+
+@pytest.mark.parametrize("name", ["trend_structure", "ema_crossover", "rsi_mean_reversion", "donchian_trend", "macd_adx"])
+def test_strategies_with_levels_exits_and_shorts_are_simulated_in_full(name):
+    """The metrics of a point are those of one backtest of the strategy's decisions."""
+    bars = hourly_walk(9, 3_000)
+    subject = Subject(bars, Timeframe.H1, name, {}, {"short": True})
+    points = ({}, {"directions": "both"}, {"stop_loss": 0.03, "trailing_stop": 0.02, "cooldown_bars": 5})
+    answer = Evaluator(subject).evaluate(Task(points))
+    for point, result in zip(points, answer.results, strict=True):
+        rules, engine = parameters_of(subject, point)
+        inputs = gather(bars, subject.found, rules, Timeframe.H1)
+        expected = simulate_portfolio({"X": bars}, {"X": decide_checked(subject.found, inputs, rules)}, engine)
+        for metric in ("total_return", "max_drawdown", "trade_count", "profit_factor", "exposure", "fees_paid", "win_rate"):
+            np.testing.assert_equal(result[metric], expected.metrics[metric], err_msg=metric)
+    assert answer.results[0]["trade_count"] > 0 or name == "trend_structure"
 
 
 def test_processes_give_what_one_gives(default):

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cryptai_pipelines.backtest.evaluation import Evaluator, Span, Subject
+from cryptai_pipelines.backtest.evaluation import Evaluator
 from cryptai_pipelines.backtest.search import Plan, best, search
 from cryptai_pipelines.backtest.search_space import space_of
+from cryptai_pipelines.backtest.subject import Span, Subject
 from cryptai_pipelines.backtest.walk_forward import Length, WalkForward, parse_length, stability, walk_forward, windows_of
 from cryptai_pipelines.backtest.workers import local_workers
 from cryptai_pipelines.market.bars import index_ms

@@ -55,6 +55,7 @@ def test_a_sweep_is_stored_judged_and_mapped(stored: Database, invoke: Invoke) -
     assert [one["metrics"]["sharpe"] for one in result["best"]] == ranked[:10]
     assert 0 <= result["pbo"] <= 1 and 0 <= result["dsr"] <= result["psr"] <= 1
     assert result["trials"] >= 12
+    assert result["verdict"]["reasons"] and {one["severity"] for one in result["findings"]} <= {"warn", "error"}
     page = Path(result["heat_map"]["path"]).read_text()
     assert "stop_loss" in page and "rsi_recovery" in page and result["heat_map"]["best"] == pytest.approx(ranked[0])
     header = sweeps.read_sweep(stored, result["sweep_id"])
@@ -80,6 +81,17 @@ def test_a_window_trades_within_it_and_knows_what_came_before(stored: Database, 
     ]
     for name in ("total_return", "sharpe", "max_drawdown", "trade_count", "profit_factor", "final_equity"):
         assert row.result[name] == pytest.approx(backtest.object["metrics"][name], rel=1e-9), name
+
+
+def test_a_best_value_on_the_edge_of_what_was_searched_is_told(stored: Database, invoke: Invoke) -> None:
+    """Fees only cost, so the least of them is the best."""
+    told = invoke(
+        *("sweep", "BTC-USDT", "--grid", "fee_rate=0.0005:0.002:0.0005", "--objective", "total_return", "--json"),
+        CRYPTAI_DATABASE_URL=stored.url,
+    ).object
+    assert told["best"][0]["point"] == {"fee_rate": 0.0005} and told["heat_map"] is None
+    [finding] = [one for one in told["findings"] if one["code"] == "parameter_on_edge"]
+    assert "fee_rate = 0.0005" in finding["sentence"]
 
 
 def test_killed_in_the_middle_and_gone_on_with_the_table_is_the_same(stored: Database, invoke: Invoke, home: Path) -> None:

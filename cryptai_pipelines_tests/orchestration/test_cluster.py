@@ -7,9 +7,9 @@ import sys
 import pytest
 from distributed import Client, LocalCluster
 
-from cryptai_pipelines.backtest.evaluation import Subject
 from cryptai_pipelines.backtest.search import Plan, search
 from cryptai_pipelines.backtest.search_space import space_of
+from cryptai_pipelines.backtest.subject import Subject
 from cryptai_pipelines.backtest.workers import local_workers
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
