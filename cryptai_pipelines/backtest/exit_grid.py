@@ -15,12 +15,14 @@ import pandas as pd
 from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_DTYPE, Charges, Market, compiled
 from cryptai_pipelines.backtest.extremes import Extremes, extremes
 from cryptai_pipelines.backtest.inputs import bar_arrays
-from cryptai_pipelines.backtest.market_arrays import BarArrays
+from cryptai_pipelines.backtest.kernel import LONG_FLAG
+from cryptai_pipelines.backtest.market_arrays import ORDER_COLUMNS, BarArrays
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns, trade_columns
 from cryptai_pipelines.market.errors import BadArgument
 
 _DAY_MS = 86_400_000
+_STOP_LEVEL, _TARGET_LEVEL, _LIMIT = (ORDER_COLUMNS.index(name) for name in ("stop_level", "target_level", "limit_price"))
 _KNOWN = ("take_profit", "stop_loss", "fee_rate", "slippage_bps", "initial_capital", "size")
 # What one thread works on at a time: enough to be worth a call, little enough to keep the days of it in memory.
 _PAIRS_AT_A_TIME = 128
@@ -67,8 +69,8 @@ def run_grid(
     keep_returns: bool = False,
     threads: int | None = None,
 ) -> ExitGrid:
-    """`exit_grid` over checked bars: `pairs` float64 of two columns, target and stop; costs, capital and size of
-    `parameters`."""
+    """`exit_grid` over checked bars and orders: `pairs` float64 of two columns, target and stop; costs, capital and size of
+    `parameters`. What is ordered and what else is asked for must be known to the grid (see the two functions of that name)."""
     market, charges = market_of(arrays), charges_of(parameters)
     columns = {name: np.full(len(pairs), math.nan) for name in POINT_METRICS}
     returns = np.empty((len(pairs), len(market.day_ends))) if keep_returns else None
@@ -91,12 +93,21 @@ def known_to_grid(parameters: EngineParameters) -> bool:
     return parameters == EngineParameters(**{name: getattr(parameters, name) for name in _KNOWN})
 
 
+def orders_known_to_grid(arrays: BarArrays) -> bool:
+    """Whether these are orders for longs at the next open, with levels and exits but without a limit."""
+    return bool((arrays.sides >= 0).all()) and (arrays.orders is None or bool(np.isnan(arrays.orders[:, _LIMIT]).all()))
+
+
 def grid_trades(
     bars: pd.DataFrame, entries: pd.Series, parameters: EngineParameters, *, target_first: bool = False
 ) -> np.ndarray:
     """The trades of one combination, the position open at the end closed, as `POSITION_DTYPE` records; `target_first` for the
     optimistic book. `parameters` may ask for what the grid knows only, see `exit_grid`."""
-    arrays = bar_arrays(bars, entries)
+    return pair_trades(bar_arrays(bars, entries), parameters, target_first=target_first)
+
+
+def pair_trades(arrays: BarArrays, parameters: EngineParameters, *, target_first: bool = False) -> np.ndarray:
+    """`grid_trades` over checked bars and orders."""
     market = market_of(arrays)
     positions = np.zeros(np.count_nonzero(arrays.entries) + 1, dtype=POSITION_DTYPE)
     totals, pair = np.zeros(1, dtype=TOTALS_DTYPE), (parameters.take_profit, parameters.stop_loss)
@@ -106,20 +117,45 @@ def grid_trades(
 
 
 def market_of(arrays: BarArrays) -> Market:
-    """The bars as the kernel reads them, with both indexes."""
+    """Bars and orders as the kernel reads them, with both indexes."""
     bars = len(arrays.ts)
+    leaving = np.zeros(0, dtype=bool) if arrays.leave is None else (arrays.leave & LONG_FLAG) != 0
+    # A bar that orders to leave a position orders none.
+    asked = (arrays.sides > 0) & ~leaving if len(leaving) else arrays.sides > 0
     at_open = np.zeros(bars, dtype=bool)
-    at_open[1:] = arrays.entries[:-1] & arrays.tradable[1:]
-    next_entry = np.full(bars + 1, bars, dtype=np.int64)
-    next_entry[:-1][at_open] = np.flatnonzero(at_open)
-    next_entry = np.minimum.accumulate(next_entry[::-1])[::-1].copy()
+    at_open[1:] = asked[:-1] & arrays.tradable[1:]
+    next_entry = _next_where(at_open)
+    leave_at = np.empty(0, dtype=np.int64)
+    if leaving.any():
+        # From the first order to leave on, the first open after it that can be traded.
+        leave_at = np.append(_next_where(arrays.tradable)[1:], bars)[_next_where(leaving)[:-1]]
+    levels = [np.empty(0), np.empty(0)]
+    if arrays.orders is not None:
+        signals = np.flatnonzero(arrays.sides)
+        levels = [_at_entry(bars, signals, arrays.orders[:, place]) for place in (_STOP_LEVEL, _TARGET_LEVEL)]
     days = arrays.ts // _DAY_MS
     day_ends = np.flatnonzero(np.append(days[1:] != days[:-1], True)) if bars else np.empty(0, dtype=np.int64)
     lowest = np.where(arrays.tradable, np.minimum(arrays.open, arrays.low), math.inf)
     highest = np.where(arrays.tradable, np.maximum(arrays.open, arrays.high), -math.inf)
     prices = (arrays.open, arrays.high, arrays.low, arrays.close)
     index, closes = _index(lowest, highest), _index(arrays.close, arrays.close)
-    return Market(arrays.ts, *prices, index, closes, next_entry, day_ends)
+    return Market(arrays.ts, *prices, index, closes, next_entry, day_ends, leave_at, *levels)
+
+
+def _next_where(holds: np.ndarray) -> np.ndarray:
+    """For every row and one after the last the first row from there on that holds; their number where none does. int64."""
+    rows = np.append(np.where(holds, np.arange(len(holds)), len(holds)), len(holds)).astype(np.int64)
+    return np.minimum.accumulate(rows[::-1])[::-1].copy()
+
+
+def _at_entry(bars: int, signals: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Levels by the bar at whose open their signal is filled, NaN elsewhere; of no length where there is none."""
+    known = ~np.isnan(levels) & (signals + 1 < bars)
+    if not known.any():
+        return np.empty(0)
+    placed = np.full(bars, math.nan)
+    placed[signals[known] + 1] = levels[known]
+    return placed
 
 
 def charges_of(parameters: EngineParameters) -> Charges:
@@ -185,7 +221,12 @@ def _pairs(take_profits: Sequence[float] | np.ndarray, stop_losses: Sequence[flo
         raise BadArgument(f"take_profits has {len(targets)} values and stop_losses {len(stops)}; accepted: as many, at least 1")
     for name, values, holds, accepted in (
         ("take_profits", targets, targets > 0, "a share above 0, such as 0.15"),
-        ("stop_losses", stops, (stops > 0) & (stops < 1), "a share above 0 and below 1, such as 0.08"),
+        (
+            "stop_losses",
+            stops,
+            (stops > 0) & ((stops < 1) | np.isinf(stops)),
+            "a share above 0 and below 1, or infinity for none",
+        ),
     ):
         if not holds.all():
             row = int(np.argmin(holds))

@@ -1,5 +1,6 @@
-"""Many pairs of target and stop over the same bars and entries: the rules of a fill as in `kernel`, from position to position
-instead of from bar to bar. Plain functions over arrays; numba compiles them on first use. Arguments are checked in `exit_grid`.
+"""Many pairs of target and stop over the same bars and long orders: the rules of a fill as in `kernel`, from position to
+position instead of from bar to bar. Plain functions over arrays; numba compiles them on first use. Arguments are checked in
+`exit_grid`.
 
 A position depends on the bars only where it is entered and where it ends. `extremes` finds the end, so the cost of a pair is
 that of its positions, not of its bars, and results equal those of the bar-by-bar engine to the last bit.
@@ -15,7 +16,7 @@ import numpy as np
 
 from cryptai_pipelines.backtest.extremes import Extremes, deepest_fall, first_touch
 
-_TAKE_PROFIT, _STOP_LOSS, _END = 1, 2, 3  # of records.ExitReason; numba reads them as constants
+_TAKE_PROFIT, _STOP_LOSS, _END, _SIGNAL = 1, 2, 3, 7  # of records.ExitReason; numba reads them as constants
 
 TOTALS_DTYPE = np.dtype(
     [
@@ -54,7 +55,11 @@ POSITION_DTYPE = np.dtype(
 class Market(NamedTuple):
     """What the pairs share. ts int64, prices float64 per bar; `touched`: extremes of open, low and high of the bars that can
     be traded; `closes`: extremes of the closes; `next_entry`: int64 per bar and one more, the first bar from there on at whose
-    open a signal can be filled, the number of bars where none is left; `day_ends`: the last bar of every UTC day."""
+    open a signal can be filled, the number of bars where none is left; `day_ends`: the last bar of every UTC day.
+
+    Of no length where nothing of the kind is asked for: `leave_at`, int64 per bar, the bar at whose open a position that is
+    entered there has to be left, the number of bars for never; `stop_levels`, `target_levels`, float64 per bar, levels of a
+    position entered there, NaN for none."""
 
     ts: np.ndarray
     open: np.ndarray
@@ -65,6 +70,9 @@ class Market(NamedTuple):
     closes: Extremes
     next_entry: np.ndarray
     day_ends: np.ndarray
+    leave_at: np.ndarray
+    stop_levels: np.ndarray
+    target_levels: np.ndarray
 
 
 class Charges(NamedTuple):
@@ -111,18 +119,12 @@ def run_pair(
     trades = wins = losses = ambiguities = in_market = 0
     entered = market.next_entry[0]
     while entered < bars:
-        price = market.open[entered]
-        stop, target = price * (1.0 - stop_loss), price * (1.0 + take_profit)
-        paid, quantity, entry_fee = bought(charges, cash, price)
-        if quantity == 0.0:  # ruined beyond what a float can hold
+        stop, target, sound = levels_of(market, entered, take_profit, stop_loss)
+        paid, quantity, entry_fee = bought(charges, cash, market.open[entered])
+        if not sound or quantity == 0.0:  # without a quantity: ruined beyond what a float can hold
             entered = market.next_entry[entered + 1]
             continue
-        left = first_touch(market.touched, entered, stop, target)
-        reason, exit_price, ambiguous = _END, market.close[bars - 1], False
-        if left < bars:
-            reason, exit_price, ambiguous = exit_at(market, left, stop, target, target_first)
-        else:
-            left = bars - 1
+        left, reason, exit_price, ambiguous = exit_of(market, entered, stop, target, target_first)
         held = cash - quantity * paid - entry_fee
         day = fill_days(market, day_values, day, entered, cash, 0.0)
         day = fill_days(market, day_values, day, left, held, quantity)
@@ -170,17 +172,41 @@ def sold(charges: Charges, quantity: float, paid: float, entry_fee: float, price
     return got, fees, quantity * got - cost - fees
 
 
-def exit_at(market: Market, bar: int, stop: float, target: float, target_first: bool) -> tuple[int, float, bool]:
-    """Reason, market price and ambiguity of the exit on a bar that touches a level."""
-    open_ = market.open[bar]
+def levels_of(market: Market, entered: int, take_profit: float, stop_loss: float) -> tuple[float, float, bool]:
+    """Stop and target of a position entered at the open of a bar, of share and level the nearer; and whether both levels are
+    on their side of that price."""
+    price = market.open[entered]
+    stop, target, sound = price * (1.0 - stop_loss), price * (1.0 + take_profit), True
+    # What is compared with NaN is false, which leaves the share.
+    if market.stop_levels.size > 0:
+        level = market.stop_levels[entered]
+        sound = not level >= price
+        stop = level if level > stop else stop
+    if market.target_levels.size > 0:
+        level = market.target_levels[entered]
+        sound = sound and not level <= price
+        target = level if level < target else target
+    return stop, target, sound
+
+
+def exit_of(market: Market, entered: int, stop: float, target: float, target_first: bool) -> tuple[int, int, float, bool]:
+    """Bar, reason, market price and ambiguity of the exit of a position."""
+    bars = market.open.size
+    left = first_touch(market.touched, entered, stop, target)
+    ordered = market.leave_at[entered] if market.leave_at.size > 0 else bars
+    if ordered <= left and ordered < bars and stop < market.open[ordered] < target:
+        return ordered, _SIGNAL, market.open[ordered], False
+    if left == bars:
+        return bars - 1, _END, market.close[bars - 1], False
+    open_ = market.open[left]
     if open_ <= stop:
-        return _STOP_LOSS, open_, False
+        return left, _STOP_LOSS, open_, False
     if open_ >= target:
-        return _TAKE_PROFIT, open_, False
-    stopped, reached = market.low[bar] <= stop, market.high[bar] >= target
+        return left, _TAKE_PROFIT, open_, False
+    stopped, reached = market.low[left] <= stop, market.high[left] >= target
     if stopped and not (reached and target_first):
-        return _STOP_LOSS, stop, reached
-    return _TAKE_PROFIT, target, stopped
+        return left, _STOP_LOSS, stop, reached
+    return left, _TAKE_PROFIT, target, stopped
 
 
 def fill_days(market: Market, values: np.ndarray, day: int, before: int, base: float, quantity: float) -> int:
@@ -197,6 +223,6 @@ def compiled() -> Callable[..., None]:
     from numba import njit
     from numba.extending import register_jitable
 
-    for function in (first_touch, deepest_fall, bought, sold, exit_at, fill_days, run_pair):
+    for function in (first_touch, deepest_fall, levels_of, exit_of, bought, sold, fill_days, run_pair):
         register_jitable(function)
     return njit(cache=True, nogil=True)(run_pairs)
