@@ -3,6 +3,7 @@
 Points that ask for the same decisions share them. Those that differ in target and stop only go through `exit_grid` together, as
 long as nothing is ordered or asked of the engine that the grid does not know; the others are simulated one by one. Which of the
 two it was does not show in the metrics.
+
 Which points there are is the affair of `search`, on how many processes they are evaluated that of `workers`.
 """
 
@@ -127,9 +128,7 @@ class Evaluator:
                 results[number], returns[number] = metrics, daily
         return Answer(tuple(results), _matrix(returns, len(results)) if task.keep_returns else None)
 
-    def _together(
-        self, rules: Any, engines: Sequence[EngineParameters], task: Task
-    ) -> list[tuple[dict[str, float], np.ndarray]]:
+    def _together(self, rules: Any, engines: Sequence[EngineParameters], task: Task) -> list[Outcome]:
         """The outcomes of points that differ in target and stop only, if at all."""
         arrays = decision_arrays(*self._within(rules, task.span), _SYMBOL)
         if not (known_to_grid(engines[0]) and orders_known_to_grid(arrays)):

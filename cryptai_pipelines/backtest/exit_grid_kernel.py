@@ -8,12 +8,15 @@ that of its positions, not of its bars, and results equal those of the bar-by-ba
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from cryptai_pipelines.backtest import extremes
 from cryptai_pipelines.backtest.extremes import Extremes, deepest_fall, first_touch
 
 _TAKE_PROFIT, _STOP_LOSS, _END, _SIGNAL = 1, 2, 3, 7  # of records.ExitReason; numba reads them as constants
@@ -219,10 +222,17 @@ def fill_days(market: Market, values: np.ndarray, day: int, before: int, base: f
 
 @cache
 def compiled() -> Callable[..., None]:
-    """`run_pairs` as machine code that lets other threads run."""
+    """`run_pairs` as machine code that lets other threads run. The first call on a machine compiles it."""
     from numba import njit
     from numba.extending import register_jitable
 
-    for function in (first_touch, deepest_fall, levels_of, exit_of, bought, sold, fill_days, run_pair):
+    for function in (first_touch, deepest_fall, levels_of, exit_of, bought, sold, fill_days, run_pair, run_pairs):
         register_jitable(function)
-    return njit(cache=True, nogil=True)(run_pairs)
+    # Numba's cache looks at the file of the compiled function alone. What a function closes over is part of the key, too.
+    source = hashlib.sha256(Path(extremes.__file__).read_bytes()).hexdigest()
+
+    def run(market, charges, take_profits, stop_losses, target_first, totals, day_values, positions):
+        assert source
+        run_pairs(market, charges, take_profits, stop_losses, target_first, totals, day_values, positions)
+
+    return njit(cache=True, nogil=True)(run)

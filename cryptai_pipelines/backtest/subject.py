@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from cryptai_pipelines.backtest.engine import STATE_VERSION
+from cryptai_pipelines.backtest.metrics import METRICS_VERSION
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.search_space import Dimension, Point, Value
 from cryptai_pipelines.market.bars import OHLCV, index_ms
@@ -65,6 +67,7 @@ class Subject:
         return {
             "strategy": self.found.name,
             "strategy_version": self.found.code_version,
+            "engine_versions": [STATE_VERSION, METRICS_VERSION],
             "timeframe": self.timeframe.code,
             "bars_sha256": bars_sha256(self.bars),
         }

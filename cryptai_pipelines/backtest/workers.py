@@ -6,8 +6,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,22 +42,21 @@ def local_workers(subject: Subject, jobs: int | None = None, *, one_signal_set: 
     count = jobs or os.cpu_count() or 1
     if count == 1 or one_signal_set:
         evaluator = Evaluator(subject)
-        with ThreadPoolExecutor(count) as threads:
+        with _closing(ThreadPoolExecutor(count)) as threads:
             yield lambda task: threads.submit(evaluator.evaluate, task)
     else:
         with tempfile.TemporaryDirectory(prefix="cryptai-sweep-") as folder:
             save_subject(subject, Path(folder))
-            with _processes(folder, count) as submit:
-                yield submit
+            with _closing(ProcessPoolExecutor(count, get_context("spawn"), _begin, (folder,))) as processes:
+                yield lambda task: processes.submit(_work, task)
 
 
 @contextmanager
-def _processes(folder: str, count: int) -> Iterator[Callable[[Task], Future[Answer]]]:
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (folder,))
+def _closing(pool: Executor) -> Iterator[Executor]:
+    """The pool, and its end without what is still to be begun: after a failure nobody wants those answers."""
     try:
-        yield lambda task: pool.submit(_work, task)
+        yield pool
     finally:
-        # After a failure nobody wants the answers that are still to come.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
