@@ -17,13 +17,12 @@ from cryptai_pipelines.backtest.extremes import Extremes, extremes
 from cryptai_pipelines.backtest.inputs import bar_arrays
 from cryptai_pipelines.backtest.kernel import LONG_FLAG
 from cryptai_pipelines.backtest.market_arrays import ORDER_COLUMNS, BarArrays
-from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.parameters import ALWAYS_TOLD, EngineParameters
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns, trade_columns
 from cryptai_pipelines.market.errors import BadArgument
 
 _DAY_MS = 86_400_000
 _STOP_LEVEL, _TARGET_LEVEL, _LIMIT = (ORDER_COLUMNS.index(name) for name in ("stop_level", "target_level", "limit_price"))
-_KNOWN = ("take_profit", "stop_loss", "fee_rate", "slippage_bps", "initial_capital", "size")
 # What one thread works on at a time: enough to be worth a call, little enough to keep the days of it in memory.
 _PAIRS_AT_A_TIME = 128
 
@@ -90,7 +89,7 @@ def run_grid(
 
 def known_to_grid(parameters: EngineParameters) -> bool:
     """Whether these ask of the engine nothing but target, stop, taker fee, fixed slippage and a share of the capital."""
-    return parameters == EngineParameters(**{name: getattr(parameters, name) for name in _KNOWN})
+    return set(parameters.told) == set(ALWAYS_TOLD)
 
 
 def orders_known_to_grid(arrays: BarArrays) -> bool:

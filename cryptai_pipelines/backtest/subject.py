@@ -114,7 +114,7 @@ def point_key(subject: Subject, point: Point, span: Span | None) -> str:
     """SHA-256 of all that the metrics of a point depend on, so that one point has one key in whatever search it is."""
     try:
         rules, engine = parameters_of(subject, point)
-        parameters = {"rules": asdict(rules), "engine": asdict(engine)}
+        parameters = {"rules": asdict(rules), "engine": engine.told}
     except BadArgument:
         parameters = {"refused": {**subject.defaults, **subject.asked, **point}}
     content = {**subject.inputs, **parameters, "span": None if span is None else list(span)}

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +26,7 @@ from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_D
 from cryptai_pipelines.backtest.inputs import bar_arrays, decision_arrays
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS
+from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 from cryptai_pipelines.backtest.records import ExitReason
 from cryptai_pipelines.backtest.return_metrics import return_metrics
 from cryptai_pipelines.market.errors import BadArgument

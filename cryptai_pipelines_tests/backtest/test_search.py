@@ -7,11 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
-from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 
 from cryptai_pipelines.backtest import simulate
 from cryptai_pipelines.backtest.daily import daily_rows
 from cryptai_pipelines.backtest.evaluation import Evaluator, Task, point_of
+from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 from cryptai_pipelines.backtest.search import Batch, Found, Plan, best, daily_returns_of, search
 from cryptai_pipelines.backtest.search_space import grid_points, space_of
 from cryptai_pipelines.backtest.subject import Span, Subject, check_space, parameters_of, point_key
