@@ -11,6 +11,7 @@ from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.assessment import assess, together
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial, engine_for, settled_result, simulate_blocks
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
@@ -52,14 +53,20 @@ def run_trial(
             identity = backtests.save_backtest(cursor, header)
             backtests.replace_trades(cursor, identity, 0, result.trades)
             backtests.replace_daily(cursor, identity, 0, days.new)
+        prices = inputs.daily_closes()
+        assessment = assess(database, identity, header, prices, together(inputs.gates))
+        with database.transaction() as cursor:
+            check_lease(cursor, lease)
+            backtests.save_review(cursor, identity, *assessment.told)
     files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy.name}_trial_{identity}")
-    publish(database, settings.exchange, identity, header, settle(after)[0], inputs.daily_closes(), files)
+    publish(database, settings.exchange, identity, header, settle(after)[0], prices, assessment, files)
     return {**stored_result(database, settings.exchange, identity, header), "report": str(files.report)}
 
 
 def stored_result(database: Database, venue: str, identity: int, header: backtests.BacktestHeader) -> dict[str, Any]:
     """A result as plain data, for whoever shows it. `as_of`: the moment of which its bars were, None for those of now."""
     known_at = header.config.get("known_at")
+    verdict, findings = backtests.read_review(database, identity)
     return {
         "backtest_id": identity,
         "strategy": header.strategy,
@@ -75,6 +82,8 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "as_of": None if known_at is None else format_moment(int(known_at)),
         "config": dict(header.config),
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
+        "verdict": verdict,
+        "findings": [one for one in findings if one["holds"]],
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,20 @@ def save_backtest(cursor: Cursor, header: BacktestHeader) -> int:
         },
     )
     return cursor.fetchone()[0]  # type: ignore[index]
+
+
+def save_review(cursor: Cursor, backtest_id: int, verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:
+    """Write what is concluded from a result in place of what was; a number that is not finite becomes null."""
+    cursor.execute(
+        "UPDATE backtest_results SET verdict = %s, review = %s WHERE id = %s",
+        (Json(_finite(verdict)), Json(_finite(findings)), int(backtest_id)),
+    )
+
+
+def read_review(db: Database, backtest_id: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """Verdict and findings of a result; None and nothing while there are none."""
+    rows = db.rows("SELECT verdict, review FROM backtest_results WHERE id = %s", (int(backtest_id),))
+    return (rows[0][0], rows[0][1] or []) if rows else (None, [])
 
 
 def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: pd.DataFrame) -> int:
@@ -191,6 +205,16 @@ def _values(column: pd.Series) -> np.ndarray:
     if column.dtype.kind in "OUT" or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
         return column.astype(object).to_numpy()
     return column.to_numpy()
+
+
+def _finite(value: Any) -> Any:
+    """Plain data without what JSON has not."""
+    if isinstance(value, Mapping):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    plain = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(plain, float) and not np.isfinite(plain) else plain
 
 
 def _plain(value: Any) -> Any:

@@ -36,6 +36,7 @@ from cryptai_pipelines_tests.orchestration.test_chain_properties import (
     walk_bars,
 )
 
+_OWN = ("backtest_id", "report", "config", "as_of", "verdict", "findings")
 WINDOW = Interval(START + 333 * HOUR, START + 1_111 * HOUR)
 
 
@@ -54,10 +55,10 @@ def backtest(database: Database, home: Path, known_at_ms: int | None = None, win
 
 
 def outcome(database: Database, result: dict[str, Any]) -> tuple[object, ...]:
-    """All that was computed, days and trades included."""
+    """All that was computed, days and trades included. What is concluded depends on how many trials there were by then."""
     identity = result["backtest_id"]
     days, trades = backtests.read_daily(database, identity), backtests.read_trades(database, identity)
-    told = {name: value for name, value in result.items() if name not in ("backtest_id", "report", "config", "as_of")}
+    told = {name: value for name, value in result.items() if name not in _OWN}
     return told, days.to_csv(), trades.to_csv()
 
 

@@ -20,6 +20,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain import backtest_results
+from cryptai_pipelines.orchestration.chain.assessment import assess, stored_gates
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.publish import Published, files_of, publish
@@ -73,9 +74,14 @@ def bring_up_to_date(
 
 
 def _publish(database: Database, lease: SeriesLease, trial: Trial, engine: EngineState, files: Published) -> None:
-    identity, header = backtests.read_backtest(database, trial.strategy.name, lease.series, trial.config)
-    prices = market_data.read_daily_closes(database, lease.series)
-    publish(database, lease.source, identity, header, settle(engine)[0], prices, files)
+    series = lease.series
+    identity, header = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+    prices = market_data.read_daily_closes(database, series)
+    assessment = assess(database, identity, header, prices, stored_gates(database, trial, series))
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        backtests.save_review(cursor, identity, *assessment.told)
+    publish(database, lease.source, identity, header, settle(engine)[0], prices, assessment, files)
 
 
 def _news(header: backtests.BacktestHeader, trades: pd.DataFrame) -> bytes:

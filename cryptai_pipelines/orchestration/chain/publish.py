@@ -14,6 +14,7 @@ from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
 from cryptai_pipelines.market.clock import format_moment
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.assessment import Assessment
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
 from cryptai_pipelines.storage.database import Database
@@ -45,6 +46,7 @@ def publish(
     header: BacktestHeader,
     settled: EngineState,
     prices: pd.Series,
+    assessment: Assessment,
     to: Published,
 ) -> None:
     """Render and replace both files; each is complete or untouched. `prices`: a close a day over what was simulated; the
@@ -65,6 +67,12 @@ def publish(
         quality=_quality(database, series),
         provenance=_provenance(series, venue, header),
         simulated=simulated,
+        benchmark=assessment.benchmark,
+        full=assessment.full,
+        verdict=assessment.verdict,
+        intervals=assessment.intervals,
+        outcomes=assessment.outcomes,
+        findings=assessment.findings,
     )
     write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)

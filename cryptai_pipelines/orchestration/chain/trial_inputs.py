@@ -15,6 +15,7 @@ from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import validated_bars
+from cryptai_pipelines.orchestration.chain.assessment import GateEvidence, gates_of
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.bar_history import known_span, nothing_known, read_bars
 from cryptai_pipelines.orchestration.chain.decided import decided
@@ -26,7 +27,8 @@ from cryptai_pipelines.storage.database import Database
 class TrialInputs:
     """`whole`: the series as far as it can be simulated. `span`: what of that the trial's window leaves. `revision`: that of
     the validated bars. `blocks`: the bars of `span` with what is decided on them, in parts, each with its end (epoch ms). While
-    they are read, `day_ends` gets the closes at the last bar of each day of a part, `filled` the number of its filled bars."""
+    they are read, `day_ends` gets the closes at the last bar of each day of a part, `filled` the number of its filled bars,
+    `gates` what its gates said."""
 
     whole: Interval
     span: Interval
@@ -34,6 +36,7 @@ class TrialInputs:
     blocks: Iterator[tuple[int, BarArrays]]
     day_ends: list[pd.Series]
     filled: list[int]
+    gates: list[GateEvidence]
 
     def daily_closes(self) -> pd.Series:
         """A close a day over what was read, indexed by `day`."""
@@ -50,8 +53,8 @@ def read_inputs(database: Database, series: Series, trial: Trial) -> TrialInputs
         raise no_bars(series)
     span = _within(whole, trial.window)
     bars = read_bars(database, series, Interval(0, span.end_ms), trial.known_at_ms)
-    day_ends, filled = list[pd.Series](), list[int]()
-    return TrialInputs(whole, span, judged.revision, _blocks(series, trial, bars, span, day_ends, filled), day_ends, filled)
+    notes = list[pd.Series](), list[int](), list[GateEvidence]()
+    return TrialInputs(whole, span, judged.revision, _blocks(series, trial, bars, span, *notes), *notes)
 
 
 def _whole(database: Database, series: Series, trial: Trial, judged: state.SeriesState | None) -> Interval | None:
@@ -72,6 +75,7 @@ def _blocks(
     span: Interval,
     day_ends: list[pd.Series],
     filled: list[int],
+    gates: list[GateEvidence],
 ) -> Iterator[tuple[int, BarArrays]]:
     for block, signals in decided(series, trial.strategy, trial.rules, bars):
         opens = index_ms(block.index)
@@ -80,6 +84,7 @@ def _blocks(
             chosen = block[inside]
             day_ends.append(chosen["close"].groupby(chosen.index.floor("D")).tail(1))
             filled.append(int(chosen["is_filled"].sum()))
+            gates.append(gates_of(signals[inside], trial.strategy))
             yield int(opens[inside][-1]) + series.timeframe.ms, decision_arrays(chosen, signals[inside], series.symbol)
 
 

@@ -1,0 +1,124 @@
+"""What is concluded from a stored result: all metrics, the verdict, the intervals, the review. The formulas and rules live in
+`backtest`; here they are given what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cryptai_pipelines.backtest.bootstrap import Spread, result_intervals, trade_outcomes
+from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, full_metrics
+from cryptai_pipelines.backtest.return_metrics import period_returns
+from cryptai_pipelines.backtest.review import Finding, ReviewInputs, review
+from cryptai_pipelines.backtest.tables import gate_table
+from cryptai_pipelines.backtest.verdict import Verdict, judge
+from cryptai_pipelines.market.bars import ts_index
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.storage import backtests, market_data, quality_log, signal_counts, sweeps
+from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.strategy.protocol import Strategy
+
+
+@dataclass(frozen=True)
+class GateEvidence:
+    """What is known of the gates of a strategy over a result. `counts`: a row per gate, columns passed, rejected, unknown.
+    `risk_rewards`: the ratio at each entry, None for a strategy without one."""
+
+    counts: pd.DataFrame
+    risk_rewards: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """`full`: of `metrics.full_metrics` over days. `benchmark`: closes of the market on the days of the result. The others are
+    what `backtest.report` shows under these names."""
+
+    full: Mapping[str, float]
+    benchmark: pd.Series
+    verdict: Verdict
+    intervals: Mapping[str, Spread]
+    outcomes: pd.DataFrame
+    findings: Sequence[Finding]
+
+    @property
+    def told(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Verdict and findings as plain data, as they are stored."""
+        verdict = {name: value for name, value in asdict(self.verdict).items() if name != "interval"}
+        return verdict | {"interval": self.verdict.interval._asdict()}, [asdict(one) for one in self.findings]
+
+
+def stored_gates(database: Database, trial: Trial, series: Series) -> GateEvidence:
+    """Of the signals that are stored."""
+    keys = {"strategy": trial.strategy.name, "symbol": series.symbol, "timeframe": series.timeframe.code}
+    ratios = "risk_reward" in {column.name for column in trial.strategy.columns}
+    return GateEvidence(
+        signal_counts.count_verdicts(database, keys, trial.strategy.gates),
+        signal_counts.entry_values(database, keys, "risk_reward") if ratios else None,
+    )
+
+
+def gates_of(rows: pd.DataFrame, strategy: Strategy) -> GateEvidence:
+    """Of a strategy's rows in memory."""
+    counts = gate_table(rows[list(strategy.gates)])[["passed", "rejected", "unknown"]]
+    asked = rows["side"].to_numpy() != 0
+    return GateEvidence(counts, rows["risk_reward"].to_numpy()[asked] if "risk_reward" in rows else None)
+
+
+def together(parts: Sequence[GateEvidence]) -> GateEvidence:
+    """That of consecutive parts, of which there is at least one."""
+    ratios = [part.risk_rewards for part in parts if part.risk_rewards is not None]
+    counts = sum((part.counts for part in parts[1:]), parts[0].counts)
+    return GateEvidence(counts, np.concatenate(ratios) if ratios else None)
+
+
+def assess(
+    database: Database, identity: int, header: backtests.BacktestHeader, prices: pd.Series, gates: GateEvidence
+) -> Assessment:
+    """The assessment of a result whose days and trades are stored. prices: a close a day, by day, over what was simulated."""
+    equity = backtests.read_daily(database, identity)["total_value"]
+    trades = backtests.read_trades(database, identity).reset_index(drop=True)
+    closed = trades[~trades["is_open"]]
+    capital = float(header.config["engine"]["initial_capital"])
+    benchmark = prices.reindex(equity.index)
+    sharpes = sweeps.trial_sharpes(database, header.strategy, header.series)
+    returns = period_returns(equity.to_numpy(), capital)
+    market = np.concatenate(([0.0], period_returns(benchmark.to_numpy()[1:], float(benchmark.iloc[0]))))
+    filled, gaps = _faults(database, header)
+    inputs = ReviewInputs(
+        equity,
+        closed,
+        capital,
+        DAYS_PER_YEAR,
+        benchmark=benchmark,
+        optimistic_return=header.metrics.get("optimistic_total_return"),
+        gates=gates.counts,
+        filled=filled,
+        gaps=gaps,
+        risk_reward=gates.risk_rewards,
+        trial_sharpes=sharpes,
+        has_costs=bool(header.config["engine"]["fee_rate"] or header.config["engine"]["slippage_bps"]),
+    )
+    pnl = closed["pnl"].to_numpy(dtype="float64")
+    return Assessment(
+        full_metrics(equity, closed, benchmark, capital, DAYS_PER_YEAR, trial_sharpes=sharpes),
+        benchmark,
+        judge(returns, len(closed), trial_sharpes=sharpes, market=market),
+        result_intervals(returns, pnl, DAYS_PER_YEAR),
+        trade_outcomes(pnl, capital),
+        review(inputs),
+    )
+
+
+def _faults(database: Database, header: backtests.BacktestHeader) -> tuple[pd.DatetimeIndex, list[Interval]]:
+    """Filled bars and gaps of the simulated part of the series, as they are stored now."""
+    within = Interval(header.first_ts or 0, (header.last_ts or 0) + header.series.timeframe.ms)
+    with database.transaction() as cursor:
+        filled = market_data.read_filled_opens(cursor, header.series, within)
+        gaps = quality_log.read_findings(cursor, header.series, "gap", within)
+    return ts_index(filled), [gap.period for gap in gaps]
