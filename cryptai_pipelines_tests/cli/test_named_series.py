@@ -21,6 +21,9 @@ READING = {
     "quality": ["quality {symbol}", "quality {symbol} -t {code}", "quality {symbol} --assess"],
     "bars": ["bars {symbol} -t {code}", "bars {symbol}@{code}", "bars {symbol}@{code} --as-of 2020-01-01"],
     "backtest": ["backtest {symbol} -t {code}"],
+    "sweep": ["sweep {symbol} -t {code} --grid stop_loss=0.05,0.08"],
+    "walkforward": ["walkforward {symbol} -t {code} --grid stop_loss=0.05,0.08 --train 20d --test 10d"],
+    "leakcheck": ["leakcheck rsi_14 --bars {symbol}@{code}"],
     "reconcile": ["reconcile {symbol} -t {code}", "reconcile {symbol} -t {code} --source a --against b"],
     "restatements": ["restatements {symbol}", "restatements {symbol} -t {code}"],
 }

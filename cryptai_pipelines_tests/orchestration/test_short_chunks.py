@@ -15,7 +15,6 @@ from cryptai_pipelines.indicators.chunks import compute
 from cryptai_pipelines.indicators.registry import DEFAULT_SET, find_indicator
 from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.orchestration import trial
 from cryptai_pipelines.orchestration.chain import staleness, steps, technical_indicators
 from cryptai_pipelines.orchestration.jobs import CHAIN_ASSETS
 from cryptai_pipelines.storage import derived, market_data, state
@@ -46,8 +45,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def store(monkeypatch: pytest.MonkeyPatch, specs: tuple[IndicatorSpec, ...]) -> None:
-    for module in (steps, trial):
-        monkeypatch.setattr(module, "stored_indicators", lambda settings: specs)
+    monkeypatch.setattr(steps, "stored_indicators", lambda settings: specs)
 
 
 @given(actions=st.lists(ACTIONS, min_size=3, max_size=12))
