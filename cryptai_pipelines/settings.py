@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     take_profit: float = Field(0.15, gt=0, description="Target above the entry price, as a share of it")
     stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")
     min_risk_reward: float = Field(1.5, gt=0, description="Entries with a lower reward to risk after costs are refused")
-    strategy: str = Field("trend_rsi_macd", description="The scheduled strategy: a name, `FILE.py` or `FILE.py:NAME`")
+    strategy: str = Field("trend_structure", description="The scheduled strategy: a name, `FILE.py` or `FILE.py:NAME`")
     parameters: Annotated[dict[str, int | float | str | bool], NoDecode] = Field(
         {}, description='Its parameters and the engine\'s as a JSON object, such as `{"size": 0.5}`; `"inf"` for none'
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -83,6 +84,17 @@ def print_backtest(result: Mapping[str, Any]) -> None:
         if name in result["metrics"]:
             table.add_row(name, _formatted(name, result["metrics"][name]))
     print_table(table)
+    if result["verdict"] is not None:
+        _print_conclusions(result["verdict"], result["findings"])
+
+
+def _print_conclusions(verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:
+    """The verdict with what it rests upon, and what the review has to complain of, the worst first."""
+    typer.echo(f"verdict: {verdict['answer']} ({verdict['trials']:,} trials)")
+    for reason in verdict["reasons"]:
+        typer.echo(f"  {reason}")
+    for finding in sorted(findings, key=lambda one: one["severity"] != "error"):
+        typer.echo(f"{finding['severity']}: {finding['code']}: {finding['sentence']}")
 
 
 def _formatted(name: str, value: float | None) -> str:

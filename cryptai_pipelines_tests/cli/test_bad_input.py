@@ -41,7 +41,7 @@ USAGE = [
     ("backtest BTC-USDT --take-profit nan", "take_profit nan above 0"),
     ("backtest BTC-USDT --set rsi_window", "'rsi_window' NAME=VALUES"),
     ("backtest BTC-USDT --set rsi_window=3:5", "'rsi_window=3:5' one value"),
-    ("backtest BTC-USDT --set rsi_windo=3", "'rsi_windo' trend_rsi_macd rsi_window"),
+    ("backtest BTC-USDT --set rsi_windo=3", "'rsi_windo' trend_structure rsi_window"),
     ("backtest BTC-USDT --set rsi_window=0", "rsi_window 0 whole number from 1 to 50"),
     ("backtest BTC-USDT --set rsi_window=few", "rsi_window 'few' whole number"),
     ("backtest BTC-USDT --capital 5 --set initial_capital=6", "initial_capital twice"),

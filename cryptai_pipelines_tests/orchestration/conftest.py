@@ -62,8 +62,10 @@ def instance_per_module(
 
 
 def settings_for(url: str, home: Path, **changes: object) -> Settings:
-    """Settings for a replay venue at `url`, untouched by the environment of whoever runs the tests."""
-    chosen = {"binance_url": url, "home": home, "symbols": "BTC-USDT", "timeframes": "1h", "grace_seconds": 10.0, **changes}
+    """Settings for a replay venue at `url`, untouched by the environment of whoever runs the tests. The strategy is one that
+    trades often on the short walks of the tests."""
+    chosen = {"binance_url": url, "home": home, "symbols": "BTC-USDT", "timeframes": "1h", "grace_seconds": 10.0}
+    chosen |= {"strategy": "trend_rsi_macd", **changes}
     return Settings(_env_file=None, **chosen)
 
 

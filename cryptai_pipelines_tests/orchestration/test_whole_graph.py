@@ -52,7 +52,7 @@ def materialized(database_per_module, postgres_server, tmp_path_factory):
     venue = open_recorded(SAMPLE, venue_clock(parse_time("2024-01-02T00:05:00Z")))
     with dagster_instance(postgres_server, home) as instance:
         with running(venue) as url:
-            defs = definitions_for(database_per_module, settings_for(url, home))
+            defs = definitions_for(database_per_module, settings_for(url, home, strategy="trend_structure"))
             assert run_job(defs, "sync_symbols", instance).success
             tags = rectangle_tags(["BTC-USDT"], [Timeframe.H1])
             first = run_job(defs, "bring_up_to_date", instance, tags)
@@ -89,7 +89,7 @@ def test_indicators_signals_and_results_fit_together(materialized, sample):
     database, _, _ = materialized
     bars = market_data.read(database, SERIES)
     indicators = derived.read(database, "technical_indicators", KEYS)
-    signals = derived.read(database, "signals", {**KEYS, "strategy": "trend_rsi_macd"})
+    signals = derived.read(database, "signals", {**KEYS, "strategy": "trend_structure"})
     structure = read_structure(database, SERIES, Interval(0, parse_time("2024-01-02T00:00:00Z")))
     pd.testing.assert_frame_equal(structure, structure_readings(bars, SERIES.timeframe), check_exact=True)
     assert indicators.index.equals(bars.index) and signals.index.equals(bars.index)
@@ -103,7 +103,7 @@ def test_indicators_signals_and_results_fit_together(materialized, sample):
         assert np.array_equal(np.isnan(indicators[name]), np.isnan(expected))
         assert np.nanmax(np.abs(indicators[name] / expected - 1)) < 1e-9
 
-    identity, header = backtests.read_backtest(database, "trend_rsi_macd", SERIES)
+    identity, header = backtests.read_backtest(database, "trend_structure", SERIES)
     trades, days = backtests.read_trades(database, identity), backtests.read_daily(database, identity)
     assert header.bars == len(bars) and header.trade_count == len(trades) > 0
     assert len(days) == bars.index.floor("D").nunique()
