@@ -18,6 +18,7 @@ from cryptai_pipelines.cli import (
     db,
     demo,
     doctor,
+    explain,
     gaps,
     import_bars,
     leakcheck,
@@ -26,6 +27,7 @@ from cryptai_pipelines.cli import (
     reconcile,
     replay,
     restatements,
+    strategies,
     sweep,
     sync,
     up,
@@ -67,6 +69,8 @@ app.command("quality")(quality.quality)
 app.command("import")(import_bars.import_bars)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
+app.command("explain")(explain.explain)
+app.command("strategies")(strategies.strategies)
 app.command("leakcheck")(leakcheck.leakcheck)
 app.command("sweep")(sweep.sweep)
 app.command("walkforward")(walkforward.walkforward)

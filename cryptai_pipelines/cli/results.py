@@ -90,7 +90,8 @@ def print_backtest(result: Mapping[str, Any]) -> None:
 
 def _print_conclusions(verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:
     """The verdict with what it rests upon, and what the review has to complain of, the worst first."""
-    typer.echo(f"verdict: {verdict['answer']} ({verdict['trials']:,} trials)")
+    trials = f"{verdict['trials']:,} trial{'s' if verdict['trials'] != 1 else ''}"
+    typer.echo(f"verdict: {verdict['answer']} ({trials})")
     for reason in verdict["reasons"]:
         typer.echo(f"  {reason}")
     for finding in sorted(findings, key=lambda one: one["severity"] != "error"):

@@ -44,3 +44,9 @@ def find_strategy(name: str) -> Strategy:
     near = get_close_matches(name, known)
     nearest = f" (near: {', '.join(near)})" if near else ""
     raise BadArgument(f"strategy {name!r} is not known{nearest}; accepted: {', '.join(known)}, FILE.py[:NAME]")
+
+
+def known_strategies() -> tuple[Strategy, ...]:
+    """Ours, and those of installed packages, by name. `BadArgument` for one of the latter that cannot be loaded."""
+    others = installed(STRATEGIES)
+    return (*_OURS, *(installed_strategy(others[name], STRATEGIES) for name in sorted(others)))

@@ -23,6 +23,7 @@ READING = {
     "backtest": ["backtest {symbol} -t {code}"],
     "sweep": ["sweep {symbol} -t {code} --grid stop_loss=0.05,0.08"],
     "walkforward": ["walkforward {symbol} -t {code} --grid stop_loss=0.05,0.08 --train 20d --test 10d"],
+    "explain": ["explain {symbol} 2020-01-01 -t {code}", "explain {symbol}@{code} 2020-01-01"],
     "leakcheck": ["leakcheck rsi_14 --bars {symbol}@{code}"],
     "reconcile": ["reconcile {symbol} -t {code}", "reconcile {symbol} -t {code} --source a --against b"],
     "restatements": ["restatements {symbol}", "restatements {symbol} -t {code}"],
