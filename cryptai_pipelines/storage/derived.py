@@ -65,10 +65,22 @@ def remove(cursor: Cursor, table: str, keys: Mapping[str, str], ts_ms: np.ndarra
     _check_keys(target, keys)
     if not len(ts_ms):
         return 0
-    condition = sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in target.series_key)
-    statement = sql.SQL("DELETE FROM {} WHERE {} AND ts = ANY(%s)").format(sql.Identifier(table), condition)
+    statement = sql.SQL("DELETE FROM {} WHERE {} AND ts = ANY(%s)").format(sql.Identifier(table), _of_series(target))
     cursor.execute(statement, (*(keys[name] for name in target.series_key), [to_datetime(ts) for ts in ts_ms]))
     return cursor.rowcount
+
+
+def remove_outside(cursor: Cursor, table: str, keys: Mapping[str, str], first_ms: int, last_ms: int) -> int:
+    """Delete the rows before the open time `first_ms` and after `last_ms`; how many there were."""
+    target = derived_table(table)
+    _check_keys(target, keys)
+    statement = sql.SQL("DELETE FROM {} WHERE {} AND (ts < %s OR ts > %s)").format(sql.Identifier(table), _of_series(target))
+    cursor.execute(statement, (*(keys[name] for name in target.series_key), to_datetime(first_ms), to_datetime(last_ms)))
+    return cursor.rowcount
+
+
+def _of_series(table: Table) -> sql.Composable:
+    return sql.SQL(" AND ").join(sql.SQL("{} = %s").format(sql.Identifier(name)) for name in table.series_key)
 
 
 def read_opens(db: Database, table: str, keys: Mapping[str, str], start_ms: int, end_ms: int) -> np.ndarray:

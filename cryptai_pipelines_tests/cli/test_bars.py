@@ -97,7 +97,7 @@ def test_the_moment_of_an_answer_is_named_in_one_spelling(filled: Database, invo
         assert invoke(*command, "--json", **store).object["as_of"] is None
         assert invoke(*command, "--as-of", typed, "--json", **store).object["as_of"] == spelled
     shown = invoke("backtest", "BTC-USDT", "--as-of", typed, **store).out
-    assert f"trend_rsi_macd on BTC-USDT 1h, bars as known at {spelled}\n" in shown
+    assert f"trend_structure on BTC-USDT 1h, bars as known at {spelled}\n" in shown
     assert "as known at" not in invoke("backtest", "BTC-USDT", **store).out
 
 

@@ -128,6 +128,9 @@ ACTIONS = st.one_of(
 @example([("grow", 150), ("run", None), ("put", [3, 120], 2), ("run", 2), ("put", [120], 1), ("run", 1), ("take", [60])])
 @example([("grow", 60), ("run", None), ("grow", 100), ("run", 1), ("take", [70]), ("run", None)])
 @example([("grow", 150), ("run", None), ("take", [147, 148, 149]), ("run", 0), ("grow", 5)])
+# The first bars, or the last ones, are gone when another length makes all anew.
+@example([("put", [0, 1], 1), ("run", None), ("take", [0]), ("turn", 1)])
+@example([("grow", 60), ("run", None), ("take", [58, 59]), ("turn", 1), ("run", 0), ("turn", 3)])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 def test_whatever_happened_one_run_tells_what_the_bars_say(database_per_module, actions) -> None:
     store, grown = Store(database_per_module), 0

@@ -83,6 +83,7 @@ def _write_block(
         )
         change += remove_orphans(cursor, stale.asset, keys, orphans)
         if interval.end_ms == spans[-1].end_ms:
+            change += remove_outside(cursor, stale, keys)
             remember(cursor, stale, told_reach(warmup_bars), spans=spans)
     return change
 
@@ -91,6 +92,16 @@ def remove_orphans(cursor: Cursor, asset: str, keys: Mapping[str, str], orphans:
     """Rows whose bar was restated into a bad one and is gone."""
     removed = derived.remove(cursor, asset, keys, orphans)
     return Change(0, removed, int(orphans[0]), int(orphans[-1])) if removed else Change()
+
+
+def remove_outside(cursor: Cursor, stale: Stale, keys: Mapping[str, str]) -> Change:
+    """Rows of another version whose bars went from the ends of the series; what changed in an asset that is made anew is not
+    looked at bar by bar."""
+    if not stale.anew:
+        return Change()
+    first, last = stale.source.first_ts, stale.source.last_ts
+    removed = derived.remove_outside(cursor, stale.asset, keys, first, last)
+    return Change(0, removed, first, last) if removed else Change()
 
 
 def outcome_of(database: Database, asset: str, series: Series, written: Change) -> Outcome:

@@ -19,7 +19,7 @@ from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
-from cryptai_pipelines.orchestration.chain.derive import outcome_of, remove_orphans
+from cryptai_pipelines.orchestration.chain.derive import outcome_of, remove_orphans, remove_outside
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import Stale, begin_anew, blocks, find_stale, made_from, remember
 from cryptai_pipelines.storage import derived, market_data, structure_checkpoints
@@ -149,6 +149,7 @@ def _write(
         change += remove_orphans(cursor, ASSET, keys, orphans)
         structure_checkpoints.save(cursor, series, block.checkpoints, revision)
         if last:
+            change += remove_outside(cursor, stale, keys)
             structure_checkpoints.forget_outside(cursor, series, stale.source.first_ts, stale.source.last_ts)
             remember(cursor, stale, block.state, spans=spans)
     return change
