@@ -16,10 +16,12 @@ from cryptai_pipelines.orchestration.latest_prices_asset import latest_prices  #
 from cryptai_pipelines.orchestration.parity_asset import engine_parity  # noqa: E402
 from cryptai_pipelines.orchestration.quality_assets import data_quality, reconciliation  # noqa: E402
 from cryptai_pipelines.orchestration.resources import ProgressResource, StoreResource, VenueResource  # noqa: E402
+from cryptai_pipelines.orchestration.review_asset import backtest_review  # noqa: E402
 from cryptai_pipelines.orchestration.schedules import ALL_SCHEDULES  # noqa: E402
 from cryptai_pipelines.orchestration.sensors import ALL_SENSORS  # noqa: E402
 from cryptai_pipelines.orchestration.series_chain import series_chain  # noqa: E402
 from cryptai_pipelines.orchestration.symbols_asset import symbols  # noqa: E402
+from cryptai_pipelines.orchestration.trial_asset import build_strategy_trial  # noqa: E402
 
 
 def build_defs(*, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -31,7 +33,16 @@ def build_defs(*, overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
         **(overrides or {}),
     }
     return dg.Definitions(
-        assets=[symbols, latest_prices, series_chain, data_quality, reconciliation, engine_parity],
+        assets=[
+            symbols,
+            latest_prices,
+            series_chain,
+            data_quality,
+            reconciliation,
+            backtest_review,
+            build_strategy_trial(),
+            engine_parity,
+        ],
         jobs=ALL_JOBS,
         schedules=ALL_SCHEDULES,
         sensors=ALL_SENSORS,

@@ -10,9 +10,11 @@ import dagster as dg
 
 # The daily catch-up logs every asset anew, whatever timeframes are configured; a day and a slow run may pass between two.
 _DAILY = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=50), warn_window=timedelta(hours=28))
+# Made on demand: after a change of the engine or of a peer, when somebody has an idea, and a few times a year otherwise.
+_ON_DEMAND = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=400), warn_window=timedelta(days=190))
 _BY_ASSET = {
-    # Made on demand: after a change of the engine or of a peer, and a few times a year otherwise.
-    "engine_parity": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=400), warn_window=timedelta(days=190)),
+    "engine_parity": _ON_DEMAND,
+    "strategy_trial": _ON_DEMAND,
     "latest_prices": dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=2), warn_window=timedelta(minutes=65)),
     "reconciliation": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8)),
     "data_quality": dg.FreshnessPolicy.time_window(fail_window=timedelta(days=15), warn_window=timedelta(days=8)),

@@ -36,4 +36,9 @@ QUALITY_JOB = dg.define_asset_job(
     selection=dg.AssetSelection.assets("data_quality", "reconciliation"),
     description="Classes and closes the gaps of all stored series, assesses them, and holds their sources against each other.",
 )
-ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, QUALITY_JOB, BACKUP_JOB, MAINTENANCE_JOB]
+REVIEW_JOB = dg.define_asset_job(
+    "review_backtests",
+    selection=dg.AssetSelection.assets("backtest_review"),
+    description="What the reviews of the scheduled backtests complain of, as asset checks.",
+)
+ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, QUALITY_JOB, REVIEW_JOB, BACKUP_JOB, MAINTENANCE_JOB]

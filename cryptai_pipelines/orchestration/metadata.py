@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -124,15 +125,20 @@ def _told_types(record: type) -> dict[str, str]:
 
 def outcome_metadata(outcome: Outcome, pictured: bool) -> dict[str, dg.MetadataValue]:
     """The metadata of one series' materialization, with the picture only if `pictured`."""
-    metadata: dict[str, object] = {
-        "dagster/partition_row_count": outcome.rows,
-        "rows_written": outcome.written,
-        "revision": outcome.revision,
-    }
-    for name, value in outcome.facts.items():
-        if value is not None and (pictured or name != _PICTURE):
-            metadata[name] = _shown(name, value)
-    return {name: dg.MetadataValue.int(value) if type(value) is int else _plain(value) for name, value in metadata.items()}
+    return facts_metadata(
+        {
+            "dagster/partition_row_count": outcome.rows,
+            "rows_written": outcome.written,
+            "revision": outcome.revision,
+            **{name: value for name, value in outcome.facts.items() if pictured or name != _PICTURE},
+        }
+    )
+
+
+def facts_metadata(facts: Mapping[str, object]) -> dict[str, dg.MetadataValue]:
+    """Plain facts as metadata, those that are None left out. The fact `picture` is the path of a PNG and is shown, `report` the
+    path of a file."""
+    return {name: _plain(_shown(name, value)) for name, value in facts.items() if value is not None}
 
 
 def _shown(name: str, value: object) -> object:
@@ -149,6 +155,8 @@ def _plain(value: object) -> dg.MetadataValue:
         return value
     if isinstance(value, bool):
         return dg.MetadataValue.bool(value)
+    if isinstance(value, int):
+        return dg.MetadataValue.int(value)
     if isinstance(value, float):
         return dg.MetadataValue.float(value)
     return dg.MetadataValue.text(str(value))

@@ -1,5 +1,5 @@
-"""What is looked at all the time: one sensor for each kind of trouble, one that tells people, and one that backs up after the
-daily catch-up.
+"""What is looked at all the time: one sensor for each kind of trouble, one that tells people, one that backs up after the daily
+catch-up, and one that shows the reviews of new backtests.
 
 A sensor that cannot read says so and changes nothing: what is not known to be well has not recovered. What is wrong is gathered
 and worded in `alerts`.
@@ -17,9 +17,10 @@ from cryptai_pipelines.orchestration.alerts.cause import Cause, error_class, rec
 from cryptai_pipelines.orchestration.alerts.dagster_causes import CheckState, check_causes, read_checks, run_causes
 from cryptai_pipelines.orchestration.alerts.data_causes import file_causes, stale_causes, sync_causes
 from cryptai_pipelines.orchestration.alerts.receivers import read_receivers
-from cryptai_pipelines.orchestration.jobs import ALL_JOBS, CHAIN_JOB
+from cryptai_pipelines.orchestration.jobs import ALL_JOBS, CHAIN_JOB, REVIEW_JOB
 from cryptai_pipelines.orchestration.maintenance import BACKUP_JOB
 from cryptai_pipelines.orchestration.resources import StoreResource
+from cryptai_pipelines.orchestration.review_results import is_review
 from cryptai_pipelines.orchestration.schedules import CATCH_UP_TAG
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import alerts as alert_store
@@ -28,6 +29,7 @@ from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.sync_log import close_expired
 
 _EVERY_S = 60
+_REVIEW_EVERY_S = 300
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # By then the catch-up has ended or will not; the backup is made all the same.
 _BACKUP_AT_LATEST = dt.time(6, 0)
@@ -85,7 +87,7 @@ def _syncs(_: dg.SensorEvaluationContext, database: Database, settings: Settings
 def _checks(context: dg.SensorEvaluationContext, database: Database, settings: Settings) -> Sequence[Cause]:
     before: dict[str, CheckState] = json.loads(context.cursor) if context.cursor else {}
     keys = context.repository_def.asset_graph.asset_check_keys  # type: ignore[union-attr]
-    checks = read_checks(context.instance, sorted(keys), before)
+    checks = read_checks(context.instance, sorted(key for key in keys if not is_review(key)), before)
     context.update_cursor(json.dumps(checks))
     runs = {one["run"] for state in checks.values() for one in state["open"].values()}
     failed = {(run_id, str(series)) for run_id, series in health.failed_in_runs(database, sorted(runs))}
@@ -153,6 +155,30 @@ def backup_request(instance: dg.DagsterInstance, now: dt.datetime) -> dg.RunRequ
     return dg.SkipReason("the catch-up is under way" if caught_up else "the daily catch-up has not begun")
 
 
+@dg.sensor(
+    name="review_new_results",
+    minimum_interval_seconds=_REVIEW_EVERY_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    job=REVIEW_JOB,
+    description="Shows what the reviews of the scheduled backtests say whenever one of them has changed.",
+)
+def review_new_results(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+    """Reviews are made with each new report: with a day or a trade that is closed, not with every bar."""
+    from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
+    from cryptai_pipelines.storage.backtests import reviews_digest
+
+    try:
+        with store.open() as database:
+            digest = reviews_digest(database, scheduled_trial(store.settings()).strategy.name)
+    except CryptaiError as error:
+        return dg.SkipReason(f"could not read: {error}")
+    if digest in (None, context.cursor):
+        return dg.SkipReason("no review has changed" if digest else "no scheduled backtest was reviewed yet")
+    context.update_cursor(digest)
+    # Without a run key: reviews that are what they were before a change in between are shown again.
+    return dg.RunRequest()
+
+
 ALL_SENSORS = [
     _watch(
         "stale_series",
@@ -165,4 +191,5 @@ ALL_SENSORS = [
     _watch("failed_run", "Jobs whose latest run failed.", _runs),
     alert_delivery,
     backup_after_catch_up,
+    review_new_results,
 ]

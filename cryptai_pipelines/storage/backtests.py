@@ -16,6 +16,7 @@ from psycopg2.extras import Json
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.copy_rows import Value, copy_rows
 from cryptai_pipelines.storage.database import Cursor, Database, rows_of
@@ -106,6 +107,28 @@ def read_review(db: Database, backtest_id: int) -> tuple[dict[str, Any] | None, 
     """Verdict and findings of a result; None and nothing while there are none."""
     rows = db.rows("SELECT verdict, review FROM backtest_results WHERE id = %s", (int(backtest_id),))
     return (rows[0][0], rows[0][1] or []) if rows else (None, [])
+
+
+def scheduled_reviews(db: Database, strategy: str) -> dict[Series, list[dict[str, Any]]]:
+    """The findings of the scheduled result of `strategy`, by series: of several, with other parameters, the latest. A result
+    that was not reviewed yet is left out."""
+    rows = db.rows(
+        "SELECT symbol, timeframe, review FROM (SELECT DISTINCT ON (symbol, timeframe) symbol, timeframe, review"
+        " FROM backtest_results WHERE strategy = %s AND config ->> 'kind' = 'scheduled'"
+        " ORDER BY symbol, timeframe, updated_at DESC, id DESC) AS latest WHERE review IS NOT NULL",
+        (strategy,),
+    )
+    return {Series(symbol, parse_timeframe(code)): findings for symbol, code, findings in rows}
+
+
+def reviews_digest(db: Database, strategy: str) -> str | None:
+    """A text that changes with any of the `scheduled_reviews`; None while there are none."""
+    rows = db.rows(
+        "SELECT md5(string_agg(id || md5(review::text), ',' ORDER BY id)) FROM backtest_results"
+        " WHERE strategy = %s AND config ->> 'kind' = 'scheduled' AND review IS NOT NULL",
+        (strategy,),
+    )
+    return rows[0][0]
 
 
 def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: pd.DataFrame) -> int:

@@ -55,5 +55,5 @@ def test_definitions_load_and_describe_every_asset(instance_per_module):
 def test_every_check_explains_itself(instance_per_module):
     graph = defs.resolve_asset_graph()
     described = {key.to_user_string(): graph.get(key).description for key in graph.asset_check_keys}
-    assert len(described) == 27
+    assert len(described) == 89
     assert all(text and text.endswith(".") for text in described.values()), described

@@ -270,7 +270,7 @@ def test_a_sensor_that_cannot_read_says_so_and_concludes_nothing(quiet, database
 
 
 def test_all_are_on_by_default_and_seen_by_name():
-    assert set(NAMED) == {*KINDS, "alert_delivery", "backup_after_catch_up"}
+    assert set(NAMED) == {*KINDS, "alert_delivery", "backup_after_catch_up", "review_new_results"}
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in ALL_SENSORS)
     assert all(30 <= sensor.minimum_interval_seconds <= 60 and sensor.description for sensor in ALL_SENSORS)
 

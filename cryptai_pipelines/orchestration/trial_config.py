@@ -1,0 +1,107 @@
+"""What a trial can be told in the launchpad: a strategy with its typed parameters, what the engine may be told, and the bars.
+What the parameters mean stands with the strategy and in `backtest.parameters`."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import dagster as dg
+
+from cryptai_pipelines.backtest.parameters import SIZINGS, EngineParameters
+from cryptai_pipelines.market.clock import parse_time, parse_window
+from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.settings import load_settings
+from cryptai_pipelines.strategy.parameters import Parameter, parameters_in
+from cryptai_pipelines.strategy.protocol import Strategy
+from cryptai_pipelines.strategy.signals import STRATEGIES, find_strategy
+from cryptai_pipelines.strategy.user_strategies import installed
+
+_TYPES: dict[type, Any] = {bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String}
+_ENGINE_TYPES = {"bool": dg.Bool, "int": dg.Int, "str": dg.String, "float": dg.Float, "float | None": dg.Float}
+_LOG = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """What the launchpad was told. strategy: the name of an offered one, None for the scheduled one. parameters: of strategy
+    and engine, by name. window: the bars in which trades may be made. known_at_ms: of which moment they are."""
+
+    strategy: str | None
+    parameters: dict[str, Any]
+    window: Interval | None
+    known_at_ms: int | None
+
+
+def offered_strategies() -> list[Strategy]:
+    """Ours, those of installed packages, and the one of the settings where it is a file. One that cannot be loaded is left out
+    with a warning: a broken strategy must not take the graph with it."""
+    found = dict(STRATEGIES)
+    for name in _further_names():
+        try:
+            strategy = find_strategy(name)
+        except CryptaiError as error:
+            _LOG.warning("strategy %s is not offered in the launchpad: %s", name, error)
+        else:
+            found[strategy.name] = strategy
+    return list(found.values())
+
+
+def _further_names() -> list[str]:
+    try:
+        return [*sorted(installed(STRATEGIES)), load_settings().strategy]
+    except CryptaiError as error:
+        _LOG.warning("only the strategies of this package are offered in the launchpad: %s", error)
+        return []
+
+
+def trial_schema(strategies: Sequence[Strategy]) -> dict[str, dg.Field]:
+    """The config of a trial. Whatever is not told is as the schedule has it."""
+    fields_of = {one.name: _strategy_field(one) for one in strategies}
+    return {
+        "strategy": _optional(dg.Selector(fields_of), "One strategy with its parameters; else the scheduled one."),
+        "engine": _optional(_engine_shape(), "Exits, costs, capital and size, as docs/backtest.md tells them."),
+        "start": _optional(dg.String, "Open time of the first bar that may be traded, such as 2024-01-01 (ISO 8601, UTC)."),
+        "end": _optional(dg.String, "Open time of the first bar that may not be traded any more."),
+        "as_of": _optional(dg.String, "On bars as they were known at this moment (ISO 8601, UTC)."),
+    }
+
+
+def read_asked(config: Mapping[str, Any]) -> Asked:
+    """A config of `trial_schema` in our terms. `BadInput` for a time that is none, or a window that ends before it starts."""
+    [(strategy, parameters)] = config.get("strategy", {}).items() or [(None, {})]
+    window = parse_window(config.get("start"), config.get("end"))
+    known_at_ms = parse_time(config["as_of"], "as_of") if "as_of" in config else None
+    return Asked(strategy, {**parameters, **config.get("engine", {})}, window, known_at_ms)
+
+
+def _strategy_field(strategy: Strategy) -> dg.Field:
+    shape = {one.name: _parameter_field(one, strategy.name) for one in parameters_in(strategy.parameters)}
+    return dg.Field(dg.Shape(shape), description=strategy.summary)
+
+
+def _parameter_field(one: Parameter, strategy: str) -> dg.Field:
+    kind = _enum(f"{strategy}_{one.name}", one.choices) if one.choices and one.type is str else _TYPES[one.type]
+    told = f"{one.help} Default {one.default}; accepted: {one.accepted}."
+    return _optional(kind, told.strip())
+
+
+def _engine_shape() -> dg.Shape:
+    return dg.Shape({one.name: _engine_field(one.name, str(one.type), one.default) for one in fields(EngineParameters)})
+
+
+def _engine_field(name: str, kind: str, default: Any) -> dg.Field:
+    told = "none" if default is None or default == math.inf else default
+    return _optional(_enum("sizing", SIZINGS) if name == "sizing" else _ENGINE_TYPES[kind], f"Default {told}.")
+
+
+def _optional(kind: Any, description: str) -> dg.Field:
+    # Without a default of Dagster's: what was not told must be told apart from a default that was.
+    return dg.Field(kind, is_required=False, description=description)
+
+
+def _enum(name: str, values: Sequence[str]) -> dg.Enum:
+    return dg.Enum(name, [dg.EnumValue(value) for value in values])
