@@ -88,8 +88,9 @@ def run_grid(
 
 
 def known_to_grid(parameters: EngineParameters) -> bool:
-    """Whether these ask of the engine nothing but target, stop, taker fee, fixed slippage and a share of the capital."""
-    return set(parameters.told) == set(ALWAYS_TOLD)
+    """Whether these ask of the engine nothing but target, stop, fees, fixed slippage and a share of the capital. Without limit
+    orders no fee is a maker's."""
+    return set(parameters.told) - {"maker_fee_rate"} == set(ALWAYS_TOLD)
 
 
 def orders_known_to_grid(arrays: BarArrays) -> bool:

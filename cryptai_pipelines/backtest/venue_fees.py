@@ -1,4 +1,5 @@
-"""What venues charge whoever has no discount, for the shells to choose a fee from. The engine itself is only told a rate."""
+"""What venues charge whoever has no discount, for the shells to choose a fee from, and what is said of the fees of a backtest.
+The engine itself is only told a rate."""
 
 from __future__ import annotations
 
@@ -34,3 +35,15 @@ def fees_of(venue: str) -> VenueFees:
     if venue not in VENUE_FEES:
         raise BadArgument(f"fees of venue {venue!r} are not known; accepted: {', '.join(VENUE_FEES)}")
     return VENUE_FEES[venue]
+
+
+def told_fees(venue: str, taker: float, maker: float | None = None) -> str:
+    """The fees of a backtest in words, with where they are from. maker: None for that of takers."""
+    used = VenueFees(taker if maker is None else maker, taker)
+    rates = f"{used.taker:.4%} taker, {used.maker:.4%} maker"
+    if venue not in VENUE_FEES:
+        return f"{rates}; what {venue} charges is not known"
+    if used == VENUE_FEES[venue]:
+        return f"{rates}; what {venue} charges without a discount"
+    charged = VENUE_FEES[venue]
+    return f"{rates}; chosen, {venue} charges {charged.taker:.4%} and {charged.maker:.4%} without a discount"

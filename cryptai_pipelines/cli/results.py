@@ -84,6 +84,7 @@ def print_backtest(result: Mapping[str, Any]) -> None:
         if name in result["metrics"]:
             table.add_row(name, _formatted(name, result["metrics"][name]))
     print_table(table)
+    typer.echo(f"fees: {result['fees']}")
     if result["verdict"] is not None:
         _print_conclusions(result["verdict"], result["findings"])
 

@@ -15,7 +15,7 @@ from cryptai_pipelines.orchestration.chain.assessment import assess, together
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial, engine_for, settled_result, simulate_blocks
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
-from cryptai_pipelines.orchestration.chain.publish import files_of, publish
+from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, publish
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, read_inputs
 from cryptai_pipelines.settings import Settings
@@ -81,6 +81,7 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "trades_sha256": header.trades_sha256,
         "as_of": None if known_at is None else format_moment(int(known_at)),
         "config": dict(header.config),
+        "fees": fees_of_result(venue, header),
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
         "verdict": verdict,
         "findings": [one for one in findings if one["holds"]],

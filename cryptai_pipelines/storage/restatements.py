@@ -131,6 +131,16 @@ def count_signals(cursor: Cursor, series: Series, strategy: str, within: Interva
     return cursor.fetchone()[0]  # type: ignore[index]
 
 
+def scheduled_strategies(cursor: Cursor, series: Series) -> list[str]:
+    """The strategies of which signals are or were stored, as far as a scheduled result was made of them."""
+    cursor.execute(
+        "SELECT DISTINCT strategy FROM backtest_results WHERE symbol = %s AND timeframe = %s"
+        " AND config ->> 'kind' = 'scheduled'",
+        _keys(series),
+    )
+    return [name for (name,) in cursor.fetchall()]
+
+
 def backtests_over(cursor: Cursor, series: Series, within: Interval, known_at_ms: int) -> list[dict[str, Any]]:
     """The results that simulated bars in `within` or after it began: `id`, `strategy`, `kind`, and `trades`: how many were
     entered at or after its start. A result on bars as known at a moment depends on nothing that became known

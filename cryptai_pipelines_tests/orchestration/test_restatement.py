@@ -3,16 +3,19 @@ computed again."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cryptai_pipelines.indicators import chunks
+from cryptai_pipelines.indicators.registry import indicator_set
 from cryptai_pipelines.market.clock import FixedClock, format_time
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.page import Page
-from cryptai_pipelines.orchestration.chain import receive
+from cryptai_pipelines.orchestration.chain import receive, restatement, staleness, steps, trial_parameters
 from cryptai_pipelines.orchestration.chain.receive import receive_pages
 from cryptai_pipelines.orchestration.chain.restatement import read_ledger
 from cryptai_pipelines.orchestration.chain.steps import chain_steps, holding
@@ -21,6 +24,7 @@ from cryptai_pipelines.orchestration.store import open_venue
 from cryptai_pipelines.storage import raw
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import take_series
+from cryptai_pipelines.strategy.trend_structure import TREND_STRUCTURE
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.test_chain_properties import (
     BARS,
@@ -33,6 +37,9 @@ from cryptai_pipelines_tests.orchestration.test_chain_properties import (
 )
 from cryptai_pipelines_tests.storage.bars_examples import wire_rows
 
+READ = indicator_set(TREND_STRUCTURE.indicators(TREND_STRUCTURE.parameters()))
+SHORT_SIGHTED = tuple(replace(spec, warmup=50, lull=0) for spec in READ)
+SHORT_STRUCTURE = replace(TREND_STRUCTURE, warmup_bars=lambda parameters, timeframe: 60)
 CLOCK = FixedClock(START + BARS * HOUR + 60_000)
 
 
@@ -144,6 +151,48 @@ def test_what_was_never_computed_need_not_be_computed_again(database: Database, 
     assert entry["touched"]["technical_indicators"]["rows"] == entry["touched"]["market_structure"]["rows"] == 0
     assert entry["touched"]["backtest_results"] == []
     assert entry["recomputed_at"] is not None
+
+
+def quiet_climb() -> pd.DataFrame:
+    """Some unrest, then a climb without a single swing: what structure knew at its beginning it knows to its end."""
+    frame = walk_bars(3, set())
+    rows = frame.index[250:]
+    close = float(frame["close"].iloc[249]) * (1 + 0.0005 * np.arange(1, len(rows) + 1))
+    frame.loc[rows, "open"] = np.concatenate((frame["close"].iloc[[249]], close[:-1]))
+    frame.loc[rows, "close"], frame.loc[rows, "high"] = close, close * 1.0001
+    frame.loc[rows, "low"] = frame.loc[rows, "open"] * 0.9999
+    prices = ["open", "high", "low", "close"]
+    frame[prices] = frame[prices].round(2)
+    return frame
+
+
+def signal_rows(database: Database) -> dict[str, str]:
+    rows = database.rows("SELECT ts, md5((to_jsonb(t) - ARRAY['coverage_revision', 'code_version'])::text) FROM signals AS t")
+    return {format_time(round(ts.timestamp() * 1000)): told for ts, told in rows}
+
+
+def test_signals_that_read_the_structure_may_change_to_the_end(database: Database, tmp_path: Path, monkeypatch) -> None:
+    """On short chunks and with a short warm-up, so that what indicators alone reach ends long before."""
+    for module in (chunks, staleness):
+        monkeypatch.setattr(module, "CHUNK_BARS", 64)
+    monkeypatch.setattr(steps, "stored_indicators", lambda settings: SHORT_SIGHTED)
+    monkeypatch.setitem(restatement.STRATEGIES, "trend_structure", SHORT_STRUCTURE)
+    monkeypatch.setattr(trial_parameters, "find_strategy", lambda name: SHORT_STRUCTURE)
+    frame = quiet_climb()
+    after = frame.copy()
+    after.loc[244, "high"] *= 1.4
+    with venue_with(frame, tmp_path / "first", CLOCK) as url:
+        bring_up_to_date(database, url, tmp_path)
+    before = signal_rows(database)
+    with venue_with(after, tmp_path / "second", CLOCK) as url:
+        fetch(database, url, tmp_path, 240, 250)
+        [entry] = read_ledger(database)
+        bring_up_to_date(database, url, tmp_path)
+    changed = sorted(ts for ts, told in signal_rows(database).items() if told != before[ts])
+    [told] = entry["touched"]["signals"]
+    assert told["strategy"] == "trend_structure" and told["from"] <= changed[0] and changed[-1] < told["until"]
+    assert changed[-1] > entry["touched"]["technical_indicators"]["until"] and len(changed) <= told["rows"]
+    assert changed[-1] > format_time(at(1_000))
 
 
 def page(ts: np.ndarray, seed: int) -> Page:

@@ -33,7 +33,7 @@ _OWN = Strategy("own", decide=lambda inputs, parameters: inputs.bars, parameters
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("TAKE_PROFIT", "STOP_LOSS", "PARAMETERS", "STRATEGY"):
+    for name in ("TAKE_PROFIT", "STOP_LOSS", "PARAMETERS", "STRATEGY", "EXCHANGE", "FEE_RATE"):
         monkeypatch.delenv(f"CRYPTAI_{name}", raising=False)
 
 
@@ -82,3 +82,26 @@ def test_another_strategy_keeps_its_own_defaults() -> None:
     settings = Settings(parameters={"rsi_window": 5})
     other = replace(find_strategy(settings.strategy), name="other")
     assert parameters_for(settings, other, {})[0].rsi_window == 3
+
+
+def fees(settings: Settings, asked: Mapping[str, float]) -> tuple[float, float, float | None]:
+    """Those that the strategy reckons with and those of the engine."""
+    rules, engine = parameters_for(settings, find_strategy("trend_structure"), asked)
+    return rules.fee_rate, engine.fee_rate, engine.maker_fee_rate
+
+
+def test_fees_that_nobody_gave_are_those_of_the_venue() -> None:
+    assert fees(Settings(exchange="kraken"), {}) == (0.0026, 0.0026, 0.0016)
+    assert fees(Settings(exchange="kraken"), {"maker_fee_rate": 0.0}) == (0.0026, 0.0026, 0.0)
+    # One's own rate is not mixed with the venue's.
+    assert fees(Settings(exchange="kraken", fee_rate=0.001), {}) == (0.001, 0.001, None)
+    assert fees(Settings(exchange="kraken"), {"fee_rate": 0.002}) == (0.002, 0.002, None)
+    scheduled = scheduled_trial(Settings(exchange="kraken", parameters={"fee_rate": 0.003})).engine
+    assert (scheduled.fee_rate, scheduled.maker_fee_rate) == (0.003, None)
+    assert fees(Settings(exchange="udf:mine"), {}) == (0.001, 0.001, None)
+
+
+def test_a_trial_on_binance_is_called_what_it_was() -> None:
+    engine = scheduled_trial(Settings()).config["engine"]
+    assert engine["fee_rate"] == 0.001 and "maker_fee_rate" not in engine
+    assert scheduled_trial(Settings()).config == scheduled_trial(Settings(exchange="udf:mine")).config

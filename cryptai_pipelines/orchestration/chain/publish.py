@@ -12,6 +12,7 @@ from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
+from cryptai_pipelines.backtest.venue_fees import told_fees
 from cryptai_pipelines.market.clock import format_moment
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import Assessment
@@ -79,6 +80,12 @@ def publish(
     replace_file(to.picture, picture)
 
 
+def fees_of_result(venue: str, header: BacktestHeader) -> str:
+    """What was charged, and whether that is what the venue does."""
+    engine = header.config["engine"]
+    return told_fees(venue, engine["fee_rate"], engine.get("maker_fee_rate"))
+
+
 def _without_days(settled: EngineState) -> dict[str, float]:
     """The optimistic book has no days of its own: what needs them stays undefined rather than borrowed."""
     return summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True)
@@ -102,6 +109,7 @@ def _provenance(series: Series, venue: str, header: BacktestHeader) -> dict[str,
     return {
         "series": str(series),
         "source": venue,
+        "fees": fees_of_result(venue, header),
         "run": header.run_id,
         "code version": header.code_version,
         "coverage revision": header.coverage_revision,

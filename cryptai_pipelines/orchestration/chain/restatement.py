@@ -95,13 +95,27 @@ def _touched(
     # Structure is carried on: how far it will have changed is not known before.
     over = Interval(change.start_ms, end)
     touched[market_structure.ASSET] = _rows(restatements.count_rows(cursor, "market_structure", series, over), over)
-    for name, strategy in sorted(STRATEGIES.items()):
-        warmup = strategy.warmup_bars(strategy.parameters(), series.timeframe)
-        within = _seen(cursor, series, seen, warmup, end)
+    made = state.read_state(cursor, signals.ASSET, series)
+    for name in sorted({*STRATEGIES, *restatements.scheduled_strategies(cursor, series)}):
+        within = _seen(cursor, series, seen, _signals_reach(name, series, made), end)
         told = _rows(restatements.count_signals(cursor, series, name, within), within)
         touched[signals.ASSET] += [{"strategy": name, **told}] if told["rows"] else []
     touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, over, known_at_ms)
     return touched
+
+
+def _signals_reach(name: str, series: Series, made: state.SeriesState | None) -> int | None:
+    """How many bars after changed indicators a strategy's signals may change; None for all of them, as where it reads the
+    structure, which is carried on, or is not one of ours. What is stored was made with parameters that somebody chose: their
+    warm-up counts where it is longer."""
+    strategy = STRATEGIES.get(name)
+    if strategy is None or strategy.structure(strategy.parameters()) is not None:
+        return None
+    warmup = strategy.warmup_bars(strategy.parameters(), series.timeframe)
+    if made is None or made.state is None:
+        return warmup
+    stored = stored_reach(made)
+    return None if stored is None else max(warmup, stored)
 
 
 def _seen(cursor: Cursor, series: Series, change: Interval, warmup: int | None, end_ms: int) -> Interval:

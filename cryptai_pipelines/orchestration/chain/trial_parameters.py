@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.venue_fees import VENUE_FEES
 from cryptai_pipelines.indicators.registry import indicator_set
 from cryptai_pipelines.indicators.spec import IndicatorSpec
 from cryptai_pipelines.market.errors import BadInput
@@ -63,8 +64,9 @@ def stored_swing_length(settings: Settings, scheduled: Trial) -> int:
 def parameters_for(settings: Settings, strategy: Strategy, asked: Mapping[str, Any]) -> tuple[Any, EngineParameters]:
     """Parameters of `strategy` and of the engine; a name that both know is the same for both.
 
-    The later of these counts: the defaults, the settings' defaults, the exits that belong to the strategy, a setting that was
-    set, what is `asked` for. `BadInput` for a name that neither knows, `BadArgument` for a value that is not accepted.
+    The later of these counts: the defaults, the settings' defaults, the fees of the settings' venue, the exits that belong to
+    the strategy, a setting that was set, what is `asked` for. `BadInput` for a name that neither knows, `BadArgument` for a
+    value that is not accepted.
     """
     plain, given = parameter_layers(settings, strategy, asked)
     names = [one.name for one in parameters_in(strategy.parameters)]
@@ -80,7 +82,16 @@ def parameter_layers(settings: Settings, strategy: Strategy, asked: Mapping[str,
     _check_known(asked, [*names, *ENGINE_PARAMETERS], strategy.name)
     plain = {name: getattr(settings, name) for name in (*names, *ENGINE_PARAMETERS) if name in type(settings).model_fields}
     given = {name: value for name, value in plain.items() if name in settings.model_fields_set} | dict(asked)
-    return plain, given
+    return plain | _fees_of_venue(settings.exchange, given), given
+
+
+def _fees_of_venue(venue: str, given: Mapping[str, Any]) -> dict[str, float]:
+    """What the venue charges, where it is known and no fee is given: a rate of one's own stands for makers, too. A maker's rate
+    that is the taker's is not told apart, so that it does not make another trial."""
+    if venue not in VENUE_FEES or "fee_rate" in given:
+        return {}
+    maker, taker = VENUE_FEES[venue]
+    return {"fee_rate": taker} | ({} if maker == taker else {"maker_fee_rate": maker})
 
 
 def _check_known(asked: Mapping[str, Any], known: list[str], strategy: str) -> None:
