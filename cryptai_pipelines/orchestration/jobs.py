@@ -41,4 +41,9 @@ REVIEW_JOB = dg.define_asset_job(
     selection=dg.AssetSelection.assets("backtest_review"),
     description="What the reviews of the scheduled backtests complain of, as asset checks.",
 )
-ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, QUALITY_JOB, REVIEW_JOB, BACKUP_JOB, MAINTENANCE_JOB]
+TRIAL_JOB = dg.define_asset_job(
+    "try_strategy",
+    selection=dg.AssetSelection.assets("strategy_trial"),
+    description="A strategy with parameters of your own on stored bars: choose one in the launchpad.",
+)
+ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, QUALITY_JOB, REVIEW_JOB, TRIAL_JOB, BACKUP_JOB, MAINTENANCE_JOB]

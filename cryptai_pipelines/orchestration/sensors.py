@@ -29,7 +29,6 @@ from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.sync_log import close_expired
 
 _EVERY_S = 60
-_REVIEW_EVERY_S = 300
 _ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 # By then the catch-up has ended or will not; the backup is made all the same.
 _BACKUP_AT_LATEST = dt.time(6, 0)
@@ -157,7 +156,7 @@ def backup_request(instance: dg.DagsterInstance, now: dt.datetime) -> dg.RunRequ
 
 @dg.sensor(
     name="review_new_results",
-    minimum_interval_seconds=_REVIEW_EVERY_S,
+    minimum_interval_seconds=_EVERY_S,
     default_status=dg.DefaultSensorStatus.RUNNING,
     job=REVIEW_JOB,
     description="Shows what the reviews of the scheduled backtests say whenever one of them has changed.",
