@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from cryptai_pipelines.orchestration.maintenance import BACKUP_JOB, MAINTENANCE_JOB
+from cryptai_pipelines.orchestration.trial_config import scheduled_config
 
 CHAIN_ASSETS = (
     "raw_ohlcv",
@@ -44,6 +45,7 @@ REVIEW_JOB = dg.define_asset_job(
 TRIAL_JOB = dg.define_asset_job(
     "try_strategy",
     selection=dg.AssetSelection.assets("strategy_trial"),
+    config={"ops": {"strategy_trial": {"config": scheduled_config()}}},
     description="A strategy with parameters of your own on stored bars: choose one in the launchpad.",
 )
 ALL_JOBS = [CHAIN_JOB, SYMBOLS_JOB, PRICES_JOB, QUALITY_JOB, REVIEW_JOB, TRIAL_JOB, BACKUP_JOB, MAINTENANCE_JOB]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -15,6 +15,7 @@ from cryptai_pipelines.backtest.parameters import SIZINGS, EngineParameters
 from cryptai_pipelines.market.clock import parse_time, parse_window
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
+from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
 from cryptai_pipelines.settings import load_settings
 from cryptai_pipelines.strategy.parameters import Parameter, parameters_in
 from cryptai_pipelines.strategy.protocol import Strategy
@@ -56,6 +57,17 @@ def _further_names() -> list[str]:
     except CryptaiError as error:
         _LOG.warning("only the strategies of this package are offered in the launchpad: %s", error)
         return []
+
+
+def scheduled_config() -> dict[str, Any]:
+    """A config of `trial_schema` that tells the scheduled strategy and its parameters as the schedule has them, for a person to
+    begin from; empty when they will not do."""
+    try:
+        trial = scheduled_trial(load_settings())
+    except CryptaiError as error:
+        _LOG.warning("the launchpad begins without a strategy: %s", error)
+        return {}
+    return {"strategy": {trial.strategy.name: asdict(trial.rules)}}
 
 
 def trial_schema(strategies: Sequence[Strategy]) -> dict[str, dg.Field]:

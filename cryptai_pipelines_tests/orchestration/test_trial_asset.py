@@ -15,9 +15,10 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.outcome import ignore_progress
-from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial
+from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial, scheduled_trial
 from cryptai_pipelines.orchestration.partitions import add_symbols
 from cryptai_pipelines.orchestration.trial import run_trial
+from cryptai_pipelines.orchestration.trial_config import read_asked, scheduled_config
 from cryptai_pipelines.storage import backtests
 from cryptai_pipelines.strategy import user_strategies
 from cryptai_pipelines.strategy.parameters import parameters_in
@@ -163,3 +164,14 @@ def test_what_cannot_be_loaded_takes_nothing_else_with_it(monkeypatch, tmp_path,
     offered = told_schema(build_defs())["strategy"].config_type.fields
     assert set(offered) == set(STRATEGIES)
     assert "strategy theirs is not offered in the launchpad" in caplog.text and "nowhere.py" in caplog.text
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_the_launchpad_begins_with_is_what_the_schedule_follows(monkeypatch, tmp_path, strategy):
+    monkeypatch.setenv("CRYPTAI_STRATEGY", strategy)
+    monkeypatch.setenv("CRYPTAI_TAKE_PROFIT", "0.21")
+    settings = settings_for("http://127.0.0.1:9", tmp_path, strategy=strategy, take_profit=0.21)
+    asked = read_asked(scheduled_config())
+    assert asked.strategy == strategy
+    begun = chosen_trial(settings, asked.strategy, asked.parameters)
+    assert (begun.rules, begun.engine) == (scheduled_trial(settings).rules, scheduled_trial(settings).engine)
