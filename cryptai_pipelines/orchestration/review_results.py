@@ -13,6 +13,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.alerts.findings import show_findings
 
 _PREFIX = "review_"
+_DESCRIBED = 3
 
 Reviews = Mapping[Series, Sequence[Mapping[str, Any]]]
 """By series the findings of a result, each the plain data of a `backtest.findings.Finding`."""
@@ -36,26 +37,25 @@ def review_results(asset: str, reviews: Reviews) -> list[dg.AssetCheckResult]:
 def _result(asset: str, code: str, reviews: Reviews) -> dg.AssetCheckResult:
     found = {series: one for series, findings in reviews.items() for one in findings if one["code"] == code}
     held = {series: one for series, one in found.items() if one["holds"]}
-    judged = [one for one in found.values() if one["value"] is not None]
+    complaints, others = _lines(held), _lines({series: one for series, one in found.items() if series not in held})
     severe = any(one["severity"] == "error" for one in held.values())
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=_PREFIX + code,
         passed=not held,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        description="\n".join((complaints or others)[:_DESCRIBED]) or "Nothing was reviewed.",
         metadata={
             "series": len(found),
-            "judged": len(judged),
-            "findings": dg.MetadataValue.md(show_findings([_line(series, one) for series, one in held.items()])),
-            "passed": dg.MetadataValue.md(
-                show_findings([_line(series, one) for series, one in found.items() if not one["holds"]])
-            ),
+            "judged": sum(one["value"] is not None for one in found.values()),
+            "findings": dg.MetadataValue.md(show_findings(complaints)),
+            "without": dg.MetadataValue.md(show_findings(others)),
         },
     )
 
 
-def _line(series: Series, finding: Mapping[str, Any]) -> str:
-    return f"{series}: {finding['sentence']}"
+def _lines(found: Mapping[Series, Mapping[str, Any]]) -> list[str]:
+    return [f"{series}: {one['sentence']}" for series, one in found.items()]
 
 
 def review_page(reviews: Reviews) -> str:

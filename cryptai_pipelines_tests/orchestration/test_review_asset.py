@@ -68,7 +68,9 @@ def test_each_rule_is_a_check_that_says_what_the_stored_reviews_say(database, in
         "review_few_trades": ("WARN", "- BTC-USDT 1h: what few_trades says.\n- ETH-USDT 1h: what few_trades says."),
         "review_ruin": ("ERROR", "- BTC-USDT 1h: what ruin says."),
     }
-    assert {name: one.metadata["judged"].value for name, one in told.items()}["review_in_sample"] == 1
+    assert told["review_in_sample"].metadata["judged"].value == 1
+    assert told["review_ruin"].description == "BTC-USDT 1h: what ruin says."
+    assert told["review_no_costs"].description.splitlines() == [f"{one}: what no_costs says." for one in (BITCOIN, ETHER)]
 
 
 def test_the_latest_result_counts_where_parameters_were_changed(database, instance, defs):
