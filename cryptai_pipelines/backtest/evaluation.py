@@ -101,7 +101,7 @@ class Evaluator:
 
     def _simulated(self, rules: Any, engine: EngineParameters, span: Span | None) -> PortfolioResult:
         bars, decisions = self._within(rules, span)
-        return simulate_portfolio({_SYMBOL: bars}, {_SYMBOL: decisions}, engine)
+        return simulate_portfolio({_SYMBOL: bars}, {_SYMBOL: decisions}, engine, {_SYMBOL: self.subject.market})
 
     def _within(self, rules: Any, span: Span | None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The bars of a span with their own decisions."""
@@ -134,7 +134,7 @@ class Evaluator:
         if not (known_to_grid(engines[0]) and orders_known_to_grid(arrays)):
             return [point_of(self._simulated(rules, engine, task.span), engine.initial_capital) for engine in engines]
         pairs = np.array([(engine.take_profit, engine.stop_loss) for engine in engines])
-        grid = run_grid(arrays, pairs, engines[0], keep_returns=task.keep_returns, threads=1)
+        grid = run_grid(arrays, pairs, engines[0], self.subject.market, keep_returns=task.keep_returns, threads=1)
         rows = grid.daily_returns if grid.daily_returns is not None else np.empty((len(engines), 0))
         return list(zip(grid.metrics.to_dict("records"), rows, strict=True))
 

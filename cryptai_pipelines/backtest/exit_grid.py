@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from cryptai_pipelines.backtest.extremes import Extremes, extremes
 from cryptai_pipelines.backtest.inputs import bar_arrays
 from cryptai_pipelines.backtest.kernel import LONG_FLAG
 from cryptai_pipelines.backtest.market_arrays import ORDER_COLUMNS, BarArrays
-from cryptai_pipelines.backtest.parameters import ALWAYS_TOLD, EngineParameters
+from cryptai_pipelines.backtest.parameters import ALWAYS_TOLD, NO_RULES, EngineParameters, MarketRules
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns, trade_columns
 from cryptai_pipelines.market.errors import BadArgument
 
@@ -64,13 +64,15 @@ def run_grid(
     arrays: BarArrays,
     pairs: np.ndarray,
     parameters: EngineParameters,
+    rules: MarketRules = NO_RULES,
     *,
     keep_returns: bool = False,
     threads: int | None = None,
 ) -> ExitGrid:
     """`exit_grid` over checked bars and orders: `pairs` float64 of two columns, target and stop; costs, capital and size of
-    `parameters`. What is ordered and what else is asked for must be known to the grid (see the two functions of that name)."""
-    market, charges = market_of(arrays), charges_of(parameters)
+    `parameters`, and the `rules` of the market. What is ordered and what else is asked for must be known to the grid (see the
+    two functions of that name)."""
+    market, charges = market_of(arrays), charges_of(parameters, rules)
     columns = {name: np.full(len(pairs), math.nan) for name in POINT_METRICS}
     returns = np.empty((len(pairs), len(market.day_ends))) if keep_returns else None
 
@@ -106,13 +108,15 @@ def grid_trades(
     return pair_trades(bar_arrays(bars, entries), parameters, target_first=target_first)
 
 
-def pair_trades(arrays: BarArrays, parameters: EngineParameters, *, target_first: bool = False) -> np.ndarray:
+def pair_trades(
+    arrays: BarArrays, parameters: EngineParameters, rules: MarketRules = NO_RULES, *, target_first: bool = False
+) -> np.ndarray:
     """`grid_trades` over checked bars and orders."""
     market = market_of(arrays)
     positions = np.zeros(np.count_nonzero(arrays.entries) + 1, dtype=POSITION_DTYPE)
     totals, pair = np.zeros(1, dtype=TOTALS_DTYPE), (parameters.take_profit, parameters.stop_loss)
     levels = [np.array([level]) for level in pair]
-    compiled()(market, charges_of(parameters), *levels, target_first, totals, np.empty((0, 0)), positions)
+    compiled()(market, charges_of(parameters, rules), *levels, target_first, totals, np.empty((0, 0)), positions)
     return positions[: totals[0]["trades"]]
 
 
@@ -158,10 +162,10 @@ def _at_entry(bars: int, signals: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return placed
 
 
-def charges_of(parameters: EngineParameters) -> Charges:
-    """The part of the parameters that every pair shares."""
+def charges_of(parameters: EngineParameters, rules: MarketRules = NO_RULES) -> Charges:
+    """The part of the parameters that every pair shares, and the rules of the market."""
     slippage = float(parameters.record()[0]["slippage"])
-    return Charges(parameters.fee_rate, slippage, parameters.initial_capital, parameters.size)
+    return Charges(parameters.fee_rate, slippage, parameters.initial_capital, parameters.size, *astuple(rules))
 
 
 def _index(lowest: np.ndarray, highest: np.ndarray) -> Extremes:

@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cryptai_pipelines.backtest import extremes
+from cryptai_pipelines.backtest import exits, extremes, fills
+from cryptai_pipelines.backtest.exits import on_tick
 from cryptai_pipelines.backtest.extremes import Extremes, deepest_fall, first_touch
+from cryptai_pipelines.backtest.fills import in_lots
 
 _TAKE_PROFIT, _STOP_LOSS, _END, _SIGNAL = 1, 2, 3, 7  # of records.ExitReason; numba reads them as constants
 
@@ -79,12 +81,16 @@ class Market(NamedTuple):
 
 
 class Charges(NamedTuple):
-    """Costs and capital, the same for every pair; slippage is a share, not basis points."""
+    """Costs, capital and the rules of the market, the same for every pair; slippage is a share, not basis points; a rule of 0
+    is none."""
 
     fee_rate: float
     slippage: float
     initial_capital: float
     size: float
+    tick: float
+    lot: float
+    min_notional: float
 
 
 def run_pairs(
@@ -122,9 +128,10 @@ def run_pair(
     trades = wins = losses = ambiguities = in_market = 0
     entered = market.next_entry[0]
     while entered < bars:
-        stop, target, sound = levels_of(market, entered, take_profit, stop_loss)
+        stop, target, sound = levels_of(market, charges, entered, take_profit, stop_loss)
         paid, quantity, entry_fee = bought(charges, cash, market.open[entered])
-        if not sound or quantity == 0.0:  # without a quantity: ruined beyond what a float can hold
+        # Without a quantity: less than a lot, or ruined beyond what a float can hold.
+        if not sound or quantity == 0.0 or quantity * paid < charges.min_notional:
             entered = market.next_entry[entered + 1]
             continue
         left, reason, exit_price, ambiguous = exit_of(market, entered, stop, target, target_first)
@@ -163,7 +170,7 @@ def run_pair(
 def bought(charges: Charges, cash: float, price: float) -> tuple[float, float, float]:
     """Price paid, quantity and fee of a position for a share of `cash`, entered at the market `price`."""
     paid = price * (1.0 + charges.slippage)
-    quantity = charges.size * cash / (paid * (1.0 + charges.fee_rate))
+    quantity = in_lots(charges.size * cash / (paid * (1.0 + charges.fee_rate)), charges.lot)
     return paid, quantity, quantity * paid * charges.fee_rate
 
 
@@ -175,7 +182,9 @@ def sold(charges: Charges, quantity: float, paid: float, entry_fee: float, price
     return got, fees, quantity * got - cost - fees
 
 
-def levels_of(market: Market, entered: int, take_profit: float, stop_loss: float) -> tuple[float, float, bool]:
+def levels_of(
+    market: Market, charges: Charges, entered: int, take_profit: float, stop_loss: float
+) -> tuple[float, float, bool]:
     """Stop and target of a position entered at the open of a bar, of share and level the nearer; and whether both levels are
     on their side of that price."""
     price = market.open[entered]
@@ -189,6 +198,9 @@ def levels_of(market: Market, entered: int, take_profit: float, stop_loss: float
         level = market.target_levels[entered]
         sound = sound and not level <= price
         target = level if level < target else target
+    if charges.tick > 0.0:
+        stop, target = on_tick(stop, charges.tick, -1), on_tick(target, charges.tick, -1)
+        sound = sound and target > price
     return stop, target, sound
 
 
@@ -226,10 +238,23 @@ def compiled() -> Callable[..., None]:
     from numba import njit
     from numba.extending import register_jitable
 
-    for function in (first_touch, deepest_fall, levels_of, exit_of, bought, sold, fill_days, run_pair, run_pairs):
+    for function in (
+        on_tick,
+        in_lots,
+        first_touch,
+        deepest_fall,
+        levels_of,
+        exit_of,
+        bought,
+        sold,
+        fill_days,
+        run_pair,
+        run_pairs,
+    ):
         register_jitable(function)
     # Numba's cache looks at the file of the compiled function alone. What a function closes over is part of the key, too.
-    source = hashlib.sha256(Path(extremes.__file__).read_bytes()).hexdigest()
+    parts = (extremes, exits, fills)
+    source = hashlib.sha256(b"".join(Path(module.__file__).read_bytes() for module in parts)).hexdigest()
 
     def run(market, charges, take_profits, stop_losses, target_first, totals, day_values, positions):
         assert source

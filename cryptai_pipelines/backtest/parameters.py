@@ -189,6 +189,11 @@ class MarketRules:
             object.__setattr__(self, field.name, value)
             _require(0 <= value < math.inf, field.name, value, "a finite number from 0 (no rule) on")
 
+    @property
+    def told(self) -> dict[str, float]:
+        """The rules that there are, by name."""
+        return {name: value for name, value in asdict(self).items() if value}
+
 
 def rules_records(rules: tuple[MarketRules, ...]) -> np.ndarray:
     """One `RULES_DTYPE` record per market."""
@@ -219,3 +224,6 @@ def _of_type(name: str, value: object, accepted: type, words: str) -> object:
 def _require(holds: bool, name: str, value: object, accepted: str) -> None:
     if not holds:
         raise BadArgument(f"{name} {value!r} is not accepted: {accepted}")
+
+
+NO_RULES = MarketRules()

@@ -14,7 +14,7 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.engine import STATE_VERSION
 from cryptai_pipelines.backtest.metrics import METRICS_VERSION
-from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.parameters import NO_RULES, EngineParameters, MarketRules
 from cryptai_pipelines.backtest.search_space import Dimension, Point, Value
 from cryptai_pipelines.market.bars import OHLCV, index_ms
 from cryptai_pipelines.market.errors import BadArgument
@@ -38,14 +38,15 @@ class Span(NamedTuple):
 class Subject:
     """What every point of a search is tried on. bars: a validated bars frame with `is_filled`. strategy: as `find_strategy`
     takes it. defaults, asked: parameters of strategy and engine by name that a point does not give; the exits that belong to
-    the strategy stand between the two. What none of them names has the default of its own. Plain data besides the bars, so
-    that any process can make the same of it."""
+    the strategy stand between the two. What none of them names has the default of its own. market: its rules. Plain data
+    besides the bars, so that any process can make the same of it."""
 
     bars: pd.DataFrame
     timeframe: Timeframe
     strategy: str
     defaults: Mapping[str, Value]
     asked: Mapping[str, Value]
+    market: MarketRules = NO_RULES
 
     @cached_property
     def found(self) -> Strategy:
@@ -70,6 +71,7 @@ class Subject:
             "engine_versions": [STATE_VERSION, METRICS_VERSION],
             "timeframe": self.timeframe.code,
             "bars_sha256": bars_sha256(self.bars),
+            **({"market": self.market.told} if self.market.told else {}),
         }
 
 

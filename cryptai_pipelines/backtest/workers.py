@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.evaluation import Answer, Evaluator, Task
+from cryptai_pipelines.backtest.parameters import MarketRules
 from cryptai_pipelines.backtest.subject import Subject
 from cryptai_pipelines.market.bars import OHLCV, index_ms, ts_index
 from cryptai_pipelines.market.timeframe import parse_timeframe
@@ -67,7 +68,7 @@ def save_subject(subject: Subject, folder: Path) -> None:
         np.save(folder / f"{name}.npy", subject.bars[name].to_numpy())
     plain = {"timeframe": subject.timeframe.code, "strategy": subject.strategy}
     parameters = {"defaults": dict(subject.defaults), "asked": dict(subject.asked)}
-    (folder / "subject.json").write_text(json.dumps({**plain, **parameters}))
+    (folder / "subject.json").write_text(json.dumps({**plain, **parameters, "market": subject.market.told}))
 
 
 def load_subject(folder: Path) -> Subject:
@@ -75,7 +76,8 @@ def load_subject(folder: Path) -> Subject:
     told = json.loads((folder / "subject.json").read_text())
     columns = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
     bars = pd.DataFrame(columns, index=ts_index(np.load(folder / "ts.npy")), copy=False)
-    return Subject(bars, parse_timeframe(told["timeframe"]), told["strategy"], told["defaults"], told["asked"])
+    market = MarketRules(**told["market"])
+    return Subject(bars, parse_timeframe(told["timeframe"]), told["strategy"], told["defaults"], told["asked"], market)
 
 
 def _begin(folder: str) -> None:

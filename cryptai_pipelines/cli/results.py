@@ -14,6 +14,7 @@ from cryptai_pipelines.backtest.metrics import METRICS
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.trial import stored_result
 from cryptai_pipelines.storage import backtests, coverage, quality_log, symbols
 from cryptai_pipelines.storage.database import Database
@@ -49,7 +50,8 @@ def stored_series(database: Database, venue: str, series: Series) -> dict[str, A
 
 def backtest_result(database: Database, venue: str, series: Series, trial: Trial) -> dict[str, Any] | None:
     """The stored result of a trial, or None."""
-    found = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+    config = in_market(database, venue, series, trial).config
+    found = backtests.read_backtest(database, trial.strategy.name, series, config)
     return None if found is None else stored_result(database, venue, *found)
 
 
@@ -85,6 +87,7 @@ def print_backtest(result: Mapping[str, Any]) -> None:
             table.add_row(name, _formatted(name, result["metrics"][name]))
     print_table(table)
     typer.echo(f"fees: {result['fees']}")
+    typer.echo(f"market rules: {result['market_rules']}")
     if result["verdict"] is not None:
         _print_conclusions(result["verdict"], result["findings"])
 

@@ -22,6 +22,7 @@ from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.orchestration.chain.market_rules import market_rules
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars
 from cryptai_pipelines.orchestration.chain.trial_parameters import own_parameters, parameter_layers
 from cryptai_pipelines.orchestration.cluster import cluster_workers
@@ -107,7 +108,8 @@ def read_subject(database: Database, settings: Settings, request: Request) -> tu
         told = f"{format_time(whole.start_ms)} to {format_time(whole.end_ms)}"
         raise BadInput(f"no bars of {series} are stored between --start and --end; stored: {told}")
     defaults, asked = parameter_layers(settings, strategy, own_parameters(settings, strategy))
-    subject = Subject(bars, series.timeframe, request.strategy, defaults, asked)
+    market = market_rules(database, settings.exchange, series.symbol)
+    subject = Subject(bars, series.timeframe, request.strategy, defaults, asked, market)
     check_space(subject, request.plan.space)
     return subject, Span(begin, len(bars))
 

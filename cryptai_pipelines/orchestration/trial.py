@@ -13,9 +13,10 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import assess, together
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial, engine_for, settled_result, simulate_blocks
+from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
-from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, publish
+from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, publish, rules_of_result
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, read_inputs
 from cryptai_pipelines.settings import Settings
@@ -34,6 +35,7 @@ def run_trial(
     """
     if market_data.span(database, series) is None:
         raise no_bars(series)
+    trial = in_market(database, settings.exchange, series, trial)
     with holding(database, settings.exchange, settings, run_id)(series) as lease:
         inputs = read_inputs(database, series, trial)
 
@@ -41,7 +43,7 @@ def run_trial(
             span = inputs.span
             on_progress(Progress("backtest", series, done_ms - span.start_ms, span.end_ms - span.start_ms, bars))
 
-        after, closed = simulate_blocks(start(engine_for(trial, series)), inputs.blocks, tell)
+        after, closed = simulate_blocks(start(engine_for(trial, series), (trial.market,)), inputs.blocks, tell)
         if not after.book["bars"]:
             raise _nothing_simulated(trial, series, inputs.whole)
         result = settled_result(trial, series, after, closed, inputs.revision, run_id)
@@ -82,6 +84,7 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "as_of": None if known_at is None else format_moment(int(known_at)),
         "config": dict(header.config),
         "fees": fees_of_result(venue, header),
+        "market_rules": rules_of_result(header),
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
         "verdict": verdict,
         "findings": [one for one in findings if one["holds"]],

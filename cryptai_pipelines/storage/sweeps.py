@@ -132,8 +132,11 @@ def read_results(database: Database, sweep_id: int) -> dict[str, Result]:
 
 _OF_SERIES = "s.strategy = %(strategy)s AND s.symbol = %(symbol)s AND s.timeframe = %(timeframe)s"
 _TRIALS = f"""
-SELECT (s.metrics->>'sharpe')::double precision / sqrt((s.metrics->>'periods_per_year')::double precision)
-FROM backtest_results AS s WHERE {_OF_SERIES}
+SELECT ratio FROM (
+    SELECT DISTINCT ON (s.config - 'market')
+        (s.metrics->>'sharpe')::double precision / sqrt((s.metrics->>'periods_per_year')::double precision) AS ratio
+    FROM backtest_results AS s WHERE {_OF_SERIES} ORDER BY s.config - 'market', s.updated_at DESC, s.id DESC
+) AS tested
 UNION ALL
 SELECT sharpe / sqrt(365.0) FROM (
     SELECT DISTINCT p.key, (p.metrics->>'sharpe')::double precision AS sharpe
@@ -151,8 +154,9 @@ def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarr
     """The Sharpe ratio per day of every trial that was ever made of a strategy on a series, NaN for one that has none; how many
     there are is the number of trials. What `significance.deflated_sharpe` wants to know.
 
-    A backtest counts once per configuration, a point of a search once however many searches had it. The points of a
-    walk-forward were tried on parts of the bars, whose ratios scatter more than those of the whole: they count, without one.
+    A backtest counts once per configuration, whatever rules the venue had for its market by then: nobody chose these. A point
+    of a search counts once however many searches had it. The points of a walk-forward were tried on parts of the bars, whose
+    ratios scatter more than those of the whole: they count, without one.
     """
     keys = {"strategy": strategy, "symbol": series.symbol, "timeframe": series.timeframe.code}
     values = [row[0] for row in database.rows(_TRIALS, keys)]

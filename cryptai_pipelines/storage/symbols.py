@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from psycopg2.extras import Json
 
@@ -82,14 +82,24 @@ def read_symbols(db: Database, venue: str | None = None) -> list[Listing]:
     rows = db.rows(
         f"SELECT {', '.join(_COLUMNS)} FROM symbols WHERE venue = coalesce(%s, venue) ORDER BY venue, symbol", (venue,)
     )
-    times = [_COLUMNS.index(name) for name in ("listed_at", "delisted_at")]
-    return [Listing(*(to_ms(value) if place in times else value for place, value in enumerate(row))) for row in rows]
+    return [_listing(row) for row in rows]
+
+
+def read_listing(db: Database, venue: str, symbol: str) -> Listing | None:
+    """How a venue lists a symbol; None when it is not stored that it does."""
+    rows = db.rows(f"SELECT {', '.join(_COLUMNS)} FROM symbols WHERE venue = %s AND symbol = %s", (venue, symbol))
+    return _listing(rows[0]) if rows else None
 
 
 def is_simulated(db: Database, venue: str, symbol: str) -> bool | None:
     """Does the venue's stored listing of the symbol say that its market is simulated? None when the symbol is not listed."""
     rows = db.rows("SELECT simulated FROM symbols WHERE venue = %s AND symbol = %s", (venue, symbol))
     return rows[0][0] if rows else None
+
+
+def _listing(row: Sequence[Any]) -> Listing:
+    times = [_COLUMNS.index(name) for name in ("listed_at", "delisted_at")]
+    return Listing(*(to_ms(value) if place in times else value for place, value in enumerate(row)))
 
 
 def _record(listing: Listing) -> dict[str, object]:

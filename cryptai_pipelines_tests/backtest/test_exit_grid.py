@@ -24,7 +24,7 @@ from cryptai_pipelines.backtest.exit_grid import (
 )
 from cryptai_pipelines.backtest.exit_grid_kernel import POSITION_DTYPE, TOTALS_DTYPE, run_pairs
 from cryptai_pipelines.backtest.inputs import bar_arrays, decision_arrays
-from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.parameters import EngineParameters, MarketRules
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS
 from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 from cryptai_pipelines.backtest.records import ExitReason
@@ -115,26 +115,40 @@ def random_decisions(bars: pd.DataFrame, entries: pd.Series, seed: int) -> pd.Da
     return pd.DataFrame(columns, index=bars.index)
 
 
-def test_levels_and_orders_to_leave_equal_the_engine_on_random_markets():
+def random_rules(bars: pd.DataFrame, capital: float, seed: int) -> MarketRules:
+    """None, or some that are coarse for the market: a tick of up to 2 % of the price, a lot that is a good part of what the
+    capital buys, a least notional that a loss comes to."""
+    rng = np.random.default_rng([seed, 3])
+    price = float(bars["close"].iloc[0])
+    return MarketRules(
+        rng.choice([0.0, 0.01, price * 0.003, price * 0.02]),
+        rng.choice([0.0, 1e-5, capital / price * 0.07]),
+        rng.choice([0.0, 5.0, capital * 0.6]),
+    )
+
+
+def test_levels_orders_to_leave_and_rules_equal_the_engine_on_random_markets():
     seen = np.zeros(8, dtype=int)
-    refused = 0
+    refused = too_small = 0
     for seed in range(150):
         bars, entries = random_market(seed)
         decisions, costs = random_decisions(bars, entries, seed), costs_of(seed)
+        rules = random_rules(bars, costs["initial_capital"], seed)
         arrays = decision_arrays(bars, decisions, "X")
         assert orders_known_to_grid(arrays)
-        grid = run_grid(arrays, np.column_stack((TARGETS, STOPS)), EngineParameters(**costs)).metrics
+        grid = run_grid(arrays, np.column_stack((TARGETS, STOPS)), EngineParameters(**costs), rules).metrics
         for row, (target, stop) in enumerate(zip(TARGETS, STOPS, strict=True)):
             parameters = EngineParameters(target, stop, **costs)
-            result = simulate_portfolio({"X": bars}, {"X": decisions}, parameters)
-            positions = pair_trades(arrays, parameters)
+            result = simulate_portfolio({"X": bars}, {"X": decisions}, parameters, {"X": rules})
+            positions = pair_trades(arrays, parameters, rules)
             assert positions.tobytes() == as_positions(result.trades).tobytes()
             for name in EQUAL_TO_THE_BIT:
                 np.testing.assert_equal(grid[name][row], result.metrics[name], err_msg=name)
             assert grid["optimistic_total_return"][row] == result.optimistic.metrics["total_return"]
             seen += np.bincount(positions["exit_reason"], minlength=8)
-            refused += int(result.refused.sum())
-    assert min(seen[[1, 2, 3, 7]]) > 200 and refused > 200, "the markets no longer reach every kind of exit"
+            refused += int(result.refused["wrong_side"])
+            too_small += int(result.refused["too_small"])
+    assert min(seen[[1, 2, 3, 7]]) > 150 and min(refused, too_small) > 200, "the markets no longer reach every kind of exit"
 
 
 def test_what_the_grid_does_not_know_is_told():

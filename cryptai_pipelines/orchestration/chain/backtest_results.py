@@ -15,7 +15,7 @@ from cryptai_pipelines.backtest.fingerprint import trades_sha256
 from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, trade_metrics
-from cryptai_pipelines.backtest.parameters import EngineParameters
+from cryptai_pipelines.backtest.parameters import NO_RULES, EngineParameters, MarketRules
 from cryptai_pipelines.backtest.records import TRADE_DTYPE, trade_records, trades_frame
 from cryptai_pipelines.market.bars import OHLCV
 from cryptai_pipelines.market.errors import CryptaiError
@@ -39,7 +39,7 @@ SIGNALS = "signals"
 class Trial:
     """What a backtest of a series is made of: everything that a person could have chosen otherwise. `kind` keeps the one that
     the schedule carries on apart from those that a person ran. `rules`: the strategy's parameters. `known_at_ms`: of which
-    moment the bars were, if not of now."""
+    moment the bars were, if not of now. `market`: its rules, which nobody chooses but the venue (`market_rules`)."""
 
     kind: str
     strategy: Strategy
@@ -47,11 +47,13 @@ class Trial:
     engine: EngineParameters
     window: Interval | None = None
     known_at_ms: int | None = None
+    market: MarketRules = NO_RULES
 
     @property
     def config(self) -> dict[str, object]:
         """Plain data for the row; its hash is the trial's identity."""
         known_at = {} if self.known_at_ms is None else {"known_at": self.known_at_ms}
+        market = {"market": self.market.told} if self.market.told else {}
         return {
             "kind": self.kind,
             "strategy": self.strategy.name,
@@ -60,6 +62,7 @@ class Trial:
             "engine": _plain(self.engine.told),
             "window": None if self.window is None else list(self.window),
             **known_at,
+            **market,
         }
 
 
@@ -80,7 +83,7 @@ def bring_up_to_date(
     if stale is None:
         return _outcome(database, series, trial, 0)
     before, closed = _resumed(database, series, trial, stale) or (
-        start(engine_for(trial, series)),
+        start(engine_for(trial, series), (trial.market,)),
         np.zeros(0, dtype=TRADE_DTYPE),
     )
     begin = stale.source.first_ts if before.last_ts is None else stale.start_ms

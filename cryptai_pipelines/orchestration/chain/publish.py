@@ -86,6 +86,12 @@ def fees_of_result(venue: str, header: BacktestHeader) -> str:
     return told_fees(venue, engine["fee_rate"], engine.get("maker_fee_rate"))
 
 
+def rules_of_result(header: BacktestHeader) -> str:
+    """What the venue's listing prescribed for the orders."""
+    words = {"tick": "prices in steps of", "lot": "quantities in steps of", "min_notional": "entries of at least"}
+    return ", ".join(f"{words[name]} {value:g}" for name, value in header.config.get("market", {}).items()) or "none known"
+
+
 def _without_days(settled: EngineState) -> dict[str, float]:
     """The optimistic book has no days of its own: what needs them stays undefined rather than borrowed."""
     return summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True)
@@ -110,6 +116,7 @@ def _provenance(series: Series, venue: str, header: BacktestHeader) -> dict[str,
         "series": str(series),
         "source": venue,
         "fees": fees_of_result(venue, header),
+        "market rules": rules_of_result(header),
         "run": header.run_id,
         "code version": header.code_version,
         "coverage revision": header.coverage_revision,

@@ -20,6 +20,7 @@ from cryptai_pipelines.orchestration.chain import (
 )
 from cryptai_pipelines.orchestration.chain.archive_history import Archive
 from cryptai_pipelines.orchestration.chain.judged_ahead import Ahead, judged_ahead
+from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
 from cryptai_pipelines.orchestration.chain.raw_ohlcv import VenueNow
 from cryptai_pipelines.orchestration.chain.receive import ignore_stored
@@ -96,10 +97,12 @@ def research_steps(
         return signals.bring_up_to_date(database, lease, trial.strategy, trial.rules, on_progress=on_progress)
 
     def simulate(lease: SeriesLease) -> Outcome:
-        return backtest_results.bring_up_to_date(database, lease, trial, run_id=run_id, on_progress=on_progress)
+        own = in_market(database, settings.exchange, lease.series, trial)
+        return backtest_results.bring_up_to_date(database, lease, own, run_id=run_id, on_progress=on_progress)
 
     def measure(lease: SeriesLease) -> Outcome:
-        return performance_metrics.bring_up_to_date(database, lease, trial, reports, on_progress=on_progress)
+        own = in_market(database, settings.exchange, lease.series, trial)
+        return performance_metrics.bring_up_to_date(database, lease, own, reports, on_progress=on_progress)
 
     return [
         Step(technical_indicators.ASSET, indicate),
