@@ -17,6 +17,7 @@ from cryptai_pipelines.backtest.search import Found, Plan, best
 from cryptai_pipelines.backtest.search_space import Dimension
 from cryptai_pipelines.backtest.significance import BLOCKS, backtest_overfitting
 from cryptai_pipelines.backtest.subject import Span, Subject, parameters_of
+from cryptai_pipelines.backtest.trade_statistics import entry_volumes
 from cryptai_pipelines.backtest.verdict import judge
 
 # Cross-validation holds matrices of this width; of more points every so manieth stands for all.
@@ -41,7 +42,7 @@ def judged(subject: Subject, plan: Plan, found: Sequence[Found], span: Span | No
     verdict = judge(returns, len(result.trades), trial_sharpes=trials, market=of_market)
     inputs = ReviewInputs(
         equity,
-        result.trades,
+        result.trades.assign(entry_volume=entry_volumes(result.trades, subject.bars)),
         capital,
         DAYS_PER_YEAR,
         benchmark=market,

@@ -62,7 +62,8 @@ def run_trial(
             backtests.save_review(cursor, identity, *assessment.told)
     files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy.name}_trial_{identity}")
     publish(database, settings.exchange, identity, header, settle(after)[0], prices, assessment, files)
-    return {**stored_result(database, settings.exchange, identity, header), "report": str(files.report)}
+    told = stored_result(database, settings.exchange, identity, header)
+    return {**told, "all_metrics": dict(assessment.full), "report": str(files.report)}
 
 
 def stored_result(database: Database, venue: str, identity: int, header: backtests.BacktestHeader) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import replace_file
 from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR
 from cryptai_pipelines.backtest.subject import Span, Subject
+from cryptai_pipelines.backtest.trade_statistics import entry_volumes
+from cryptai_pipelines.backtest.valuation import exposure_at_closes
 from cryptai_pipelines.backtest.walk_forward import Length, WalkForward, Window, walk_forward, windows_of
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.orchestration.sweep import Request, bars_told, config_of, edges, read_subject, workers_for
@@ -72,7 +74,10 @@ def _told(walked: WalkForward, subject: Subject, objective: str) -> dict[str, An
         }
         for step in walked.steps
     ]
-    metrics = full_metrics(_day_ends(walked), walked.trades, None, subject.capital, DAYS_PER_YEAR)
+    trades = walked.trades.assign(entry_volume=entry_volumes(walked.trades, subject.bars), is_open=False)
+    equity = _day_ends(walked)
+    exposure = exposure_at_closes(trades, subject.bars["close"].reindex(equity.index), equity.to_numpy())
+    metrics = full_metrics(equity, trades, None, subject.capital, DAYS_PER_YEAR, exposure)
     return {"summary": walked.summary, "stability": walked.stability, "metrics": metrics, "windows": windows}
 
 

@@ -194,6 +194,19 @@ def read_trades(db: Database, backtest_id: int) -> pd.DataFrame:
     return frame.astype({name: "datetime64[ms, UTC]" for name in ("entry_ts", "exit_ts")})
 
 
+def read_entry_volumes(db: Database, backtest_id: int) -> np.ndarray:
+    """What was traded in the bar of the entry of each trade of a result, by number, in the quote currency: as the venue told
+    it, else volume x close, as of `trade_statistics.entry_volumes`; 0 where there is no such bar now. float64."""
+    rows = db.rows(
+        "SELECT coalesce(bar.quote_volume, bar.volume * bar.close, 0) FROM backtest_trades AS t"
+        " JOIN backtest_results AS r ON r.id = t.backtest_id LEFT JOIN market_data AS bar"
+        " ON bar.symbol = r.symbol AND bar.timeframe = r.timeframe AND bar.ts = t.entry_ts"
+        " WHERE t.backtest_id = %s ORDER BY t.number",
+        (int(backtest_id),),
+    )
+    return np.array([volume for (volume,) in rows], dtype="float64")
+
+
 def read_daily(db: Database, backtest_id: int) -> pd.DataFrame:
     """The days of a result as `replace_daily` takes them."""
     table = db.read(

@@ -59,6 +59,7 @@ def outcome(database: Database, result: dict[str, Any]) -> tuple[object, ...]:
     identity = result["backtest_id"]
     days, trades = backtests.read_daily(database, identity), backtests.read_trades(database, identity)
     told = {name: value for name, value in result.items() if name not in _OWN}
+    told["all_metrics"] = {name: repr(value) for name, value in result["all_metrics"].items() if name != "dsr"}
     return told, days.to_csv(), trades.to_csv()
 
 

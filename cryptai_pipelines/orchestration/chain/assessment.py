@@ -15,11 +15,14 @@ from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, full_metrics
 from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import Finding, ReviewInputs, review
 from cryptai_pipelines.backtest.tables import gate_table
+from cryptai_pipelines.backtest.valuation import exposure_at_closes
 from cryptai_pipelines.backtest.verdict import Verdict, judge
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.entry_volumes import traded_at_entries
 from cryptai_pipelines.storage import backtests, market_data, quality_log, signal_counts, sweeps
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.strategy.protocol import Strategy
@@ -83,6 +86,7 @@ def assess(
     """The assessment of a result whose days and trades are stored. prices: a close a day, by day, over what was simulated."""
     equity = backtests.read_daily(database, identity)["total_value"]
     trades = backtests.read_trades(database, identity).reset_index(drop=True)
+    trades = trades.assign(entry_volume=traded_at_entries(database, identity, header, trades))
     closed = trades[~trades["is_open"]]
     capital = float(header.config["engine"]["initial_capital"])
     benchmark = prices.reindex(equity.index)
@@ -106,13 +110,21 @@ def assess(
     )
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(
-        full_metrics(equity, closed, benchmark, capital, DAYS_PER_YEAR, trial_sharpes=sharpes),
+        full_metrics(
+            equity, closed, benchmark, capital, DAYS_PER_YEAR, _exposure(trades, benchmark, equity), trial_sharpes=sharpes
+        ),
         benchmark,
         judge(returns, len(closed), trial_sharpes=sharpes, market=market),
         result_intervals(returns, pnl, DAYS_PER_YEAR),
         trade_outcomes(pnl, capital),
         review(inputs),
     )
+
+
+def _exposure(trades: pd.DataFrame, prices: pd.Series, equity: pd.Series) -> pd.DataFrame:
+    """At the ends of days: whatever was entered on a day is held then, unless it was closed on it."""
+    ends = prices.set_axis(prices.index + pd.Timedelta(Timeframe.D1.ms - 1, "ms"))
+    return exposure_at_closes(trades, ends, equity.to_numpy())
 
 
 def _faults(database: Database, header: backtests.BacktestHeader) -> tuple[pd.DatetimeIndex, list[Interval]]:
