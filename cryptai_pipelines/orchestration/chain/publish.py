@@ -89,7 +89,8 @@ def fees_of_result(venue: str, header: BacktestHeader) -> str:
 def rules_of_result(header: BacktestHeader) -> str:
     """What the venue's listing prescribed for the orders."""
     words = {"tick": "prices in steps of", "lot": "quantities in steps of", "min_notional": "entries of at least"}
-    return ", ".join(f"{words[name]} {value:g}" for name, value in header.config.get("market", {}).items()) or "none known"
+    market = header.config.get("market", {})
+    return ", ".join(f"{told} {market[name]:g}" for name, told in words.items() if name in market) or "none known"
 
 
 def _without_days(settled: EngineState) -> dict[str, float]:
