@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from cryptai_pipelines.backtest.fills import Bar, close_position, count_cash
-from cryptai_pipelines.backtest.kernel import LEDGER, Carried, MarketArrays, Written, compiled, fold_equity
+from cryptai_pipelines.backtest.kernel import AMBIGUOUS, LEDGER, Carried, MarketArrays, Written, compiled, fold_equity
 from cryptai_pipelines.backtest.market_arrays import BarArrays, laid_out
 from cryptai_pipelines.backtest.parameters import EngineParameters, MarketRules, rules_records
 from cryptai_pipelines.backtest.records import BOOK_DTYPE, POSITION_DTYPE, TRADE_DTYPE, ExitReason, Refusal
@@ -94,7 +94,8 @@ class Advance:
     """What new bars added. `trades`: the exits they made (`TRADE_DTYPE`). `equity`: float64 per bar (of several symbols per
     time at which any has one), at its close and with open positions at the market price. `optimistic_*`: the same where
     ambiguous bars count as the gain. `ledger`: (times, columns of `kernel.LEDGER`) of the pessimistic book, or no row at
-    all."""
+    all. `judged`: int8 per row of the bars, of several symbols those of one after the other; AMBIGUOUS in either book, else
+    TOLD_APART by finer bars in either, else 0."""
 
     state: EngineState
     trades: np.ndarray
@@ -103,6 +104,7 @@ class Advance:
     optimistic_equity: np.ndarray
     ledger: np.ndarray
     optimistic_ledger: np.ndarray
+    judged: np.ndarray
 
 
 def start(parameters: EngineParameters, rules: Sequence[MarketRules] = (MarketRules(),)) -> EngineState:
@@ -141,6 +143,7 @@ def advance_together(state: EngineState, symbols: Sequence[BarArrays], *, with_l
         optimistic_equity=other_written.equity,
         ledger=written.ledger,
         optimistic_ledger=other_written.ledger,
+        judged=_judged(written.judged, other_written.judged),
     )
 
 
@@ -181,6 +184,7 @@ def _run(state: EngineState, number: int, market: MarketArrays, *, with_ledger: 
         np.empty((times if with_ledger else 0, len(LEDGER))),
         np.empty(_most_trades(state, market), dtype=TRADE_DTYPE),
         np.zeros(2, np.int64),
+        np.zeros(len(market.ts), np.int8),
     )
     rules = rules_records(state.rules)
     compiled()(market, number == 1, state.parameters.record(), rules, carried, written)
@@ -192,6 +196,10 @@ def _most_trades(state: EngineState, market: MarketArrays) -> int:
     for now. With a limit on the volume a bar may see three parts of it go."""
     positions = 2 * len(state.rules) + int(market.order_starts[-1])
     return 2 * positions + (3 * len(market.ts) if np.isfinite(state.parameters.volume_share) else 0)
+
+
+def _judged(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.where((one == AMBIGUOUS) | (other == AMBIGUOUS), np.int8(AMBIGUOUS), np.maximum(one, other))
 
 
 def _trades(written: Written) -> np.ndarray:

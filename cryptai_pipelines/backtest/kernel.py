@@ -50,6 +50,7 @@ from cryptai_pipelines.backtest.fills import (
 PARTIAL = 8
 NOT_TRADABLE, EXPIRED, IN_POSITION, MAX_POSITIONS, COOLDOWN, SHORT = 0, 1, 2, 5, 6, 10
 LONG_FLAG, SHORT_FLAG = 1, 2
+AMBIGUOUS, TOLD_APART = 1, 2
 
 
 class MarketArrays(NamedTuple):
@@ -93,12 +94,14 @@ class Carried(NamedTuple):
 
 class Written(NamedTuple):
     """What a run gives: equity per time; `ledger` as `LEDGER` has it, or no row at all; trades, of which `tally[0]` are filled
-    in; `tally[1]`: bars judged ambiguous."""
+    in; `tally[1]`: bars judged ambiguous; `judged`: int8 per row, AMBIGUOUS, TOLD_APART by finer bars, or 0 for a row that by
+    itself says all that the book asked of it."""
 
     equity: np.ndarray
     ledger: np.ndarray
     trades: np.ndarray
     tally: np.ndarray
+    judged: np.ndarray
 
 
 LEDGER = ("cash", "held", "gross", "net", "balance", "unrealised", "open_costs")
@@ -284,6 +287,8 @@ def leave_within(
         if i < 0 or position["quantity"] == 0.0 or not market.tradable[i]:
             continue
         partly, reason, ambiguous = exits_within(position, market.high[i], market.low[i], target_first)
+        if ambiguous:
+            written.judged[i] = TOLD_APART
         if ambiguous and market.finer_starts.size > 0 and market.finer_starts[i, 1] > market.finer_starts[i, 0]:
             within = market.finer[:, market.finer_starts[i, 0] : market.finer_starts[i, 1]]
             partly, reason, ambiguous = exits_by_finer_bars(
@@ -291,6 +296,7 @@ def leave_within(
             )
         if ambiguous:
             position["doubt"] = 1
+            written.judged[i] = AMBIGUOUS
             written.tally[1] += 1
         if partly:
             leave(market, i, s, position["partial"], PARTIAL, ambiguous, p, rules[s], book, positions, written)

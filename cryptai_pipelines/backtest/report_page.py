@@ -9,6 +9,7 @@ from html import escape
 
 import pandas as pd
 
+from cryptai_pipelines.backtest.drill_down import told_ambiguity
 from cryptai_pipelines.backtest.report import Report
 from cryptai_pipelines.backtest.report_charts import Figure, figures
 from cryptai_pipelines.backtest.report_format import label, pairs, shown, table
@@ -88,10 +89,12 @@ def _headline(metrics: Mapping[str, float]) -> str:
 def _metrics(report: Report) -> str:
     rows = ((label(name), shown(name, report.metrics[name]), shown(name, report.optimistic[name])) for name in _ORDER)
     note = (
-        "A bar that touches both target and stop does not say which came first. Pessimistic counts it as the stop, optimistic "
-        "as the target; the truth lies between them."
+        "A bar that touches both target and stop does not say which came first. Where finer bars do not tell, pessimistic "
+        "counts it as the stop, optimistic as the target; the truth lies between them."
     )
-    return table(("", "pessimistic", "optimistic"), rows) + f"<p>{note}</p>"
+    told = told_ambiguity(report.metrics)
+    counted = f"<p>{escape(told[0].upper() + told[1:])}.</p>" if told else ""
+    return table(("", "pessimistic", "optimistic"), rows) + f"<p>{note}</p>" + counted
 
 
 def _months(equity: pd.Series, initial_capital: float) -> str:
@@ -123,7 +126,7 @@ def _assumptions(report: Report) -> dict[str, object]:
         "Slippage": f"{p.slippage_bps:g} basis points, each fill, adverse",
         "Entry": "at the open of the bar after the signal; cancelled when that bar cannot be traded",
         "Gaps": "an open beyond a level fills at the open",
-        "Both levels in one bar": "the stop",
+        "Both levels in one bar": "the stop, unless finer bars tell which came first",
         "Filled bars and bars without volume": "no fills",
         "Positions": "long, one at a time",
     }

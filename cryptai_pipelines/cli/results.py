@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cryptai_pipelines.backtest.drill_down import counts_among, told_ambiguity
 from cryptai_pipelines.backtest.metrics import METRICS
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.series import Series
@@ -81,11 +82,14 @@ def print_backtest(result: Mapping[str, Any]) -> None:
     title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}{known}"
     # A title that is longer than the table is wide would be wrapped in the middle of the moment.
     table = Table("metric", "value", title=title, min_width=len(title))
-    shown = dict.fromkeys((*METRICS, *result["metrics"]))
+    counts = counts_among(result["metrics"])
+    shown = dict.fromkeys(name for name in (*METRICS, *result["metrics"]) if name not in counts)
     for name in shown:
         if name in result["metrics"]:
             table.add_row(name, _formatted(name, result["metrics"][name]))
     print_table(table)
+    if counts:
+        typer.echo(told_ambiguity(counts))
     typer.echo(f"fees: {result['fees']}")
     typer.echo(f"market rules: {result['market_rules']}")
     if result["verdict"] is not None:

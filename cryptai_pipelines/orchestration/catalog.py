@@ -76,9 +76,9 @@ CHAIN: tuple[Entry, ...] = (
         deps=("validated_bars", "signals"),
         table="backtest_results",
         kinds=frozenset({"python", "postgres", "numba"}),
-        code_version="2",
-        description="Trades of the signals: decision at the close, fill at the next open, fees and slippage on both sides, "
-        "the stop first where a bar touches both levels, and such bars counted.",
+        code_version="3",
+        description="Trades of the signals: decision at the close, fill at the next open, fees and slippage on both sides. "
+        "Where a bar touches both levels, finer bars tell which came first, or it counts as the stop; such bars are counted.",
     ),
     Entry(
         name="performance_metrics",

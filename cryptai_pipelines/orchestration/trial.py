@@ -13,6 +13,7 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import assess, together
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial, engine_for, settled_result, simulate_blocks
+from cryptai_pipelines.orchestration.chain.finer_bars import asked_frame, finer_readers, finer_revisions
 from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
@@ -20,7 +21,7 @@ from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, read_inputs
 from cryptai_pipelines.settings import Settings
-from cryptai_pipelines.storage import backtests, market_data, symbols
+from cryptai_pipelines.storage import ambiguous_bars, backtests, market_data, symbols
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import check_lease
 
@@ -43,10 +44,12 @@ def run_trial(
             span = inputs.span
             on_progress(Progress("backtest", series, done_ms - span.start_ms, span.end_ms - span.start_ms, bars))
 
-        after, closed = simulate_blocks(start(engine_for(trial, series), (trial.market,)), inputs.blocks, tell)
+        finer = finer_readers(database, series, finer_revisions(database, series), trial.known_at_ms)
+        begin = start(engine_for(trial, series), (trial.market,))
+        after, closed, asked = simulate_blocks(begin, inputs.blocks, tell, series.timeframe, finer)
         if not after.book["bars"]:
             raise _nothing_simulated(trial, series, inputs.whole)
-        result = settled_result(trial, series, after, closed, inputs.revision, run_id)
+        result = settled_result(trial, series, after, closed, asked, inputs.revision, run_id)
         days = value_days(lambda _: inputs.day_ends, trial, result.trades, backtests.no_days(), inputs.span)
         metrics = full_metrics(result.header, after, days.values, sum(inputs.filled))
         header = replace(result.header, metrics=metrics)
@@ -54,6 +57,7 @@ def run_trial(
             check_lease(cursor, lease)
             identity = backtests.save_backtest(cursor, header)
             backtests.replace_trades(cursor, identity, 0, result.trades)
+            ambiguous_bars.replace_ambiguous_bars(cursor, identity, 0, asked_frame(asked))
             backtests.replace_daily(cursor, identity, 0, days.new)
         prices = inputs.daily_closes()
         assessment = assess(database, identity, header, prices, together(inputs.gates))

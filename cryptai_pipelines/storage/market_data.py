@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, ts_index
+from cryptai_pipelines.market.bars import BAR_COLUMNS, OHLCV, Columns, ts_index
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -88,6 +88,19 @@ def read(
             data[name] = column.to_numpy().astype(bool)
         else:
             data[name] = column.cast(pa.float64()).to_numpy()
+    return pd.DataFrame(data, index=ts_index(column_ms(table["ts"])))
+
+
+def read_parts(db: Database, series: Series, opens: np.ndarray, length_ms: int) -> pd.DataFrame:
+    """The bars that open within `length_ms` of any of `opens` (int64 epoch ms, ascending, at least so far apart): `OHLCV` and
+    `is_filled` as of `read`. One look into the index per open time."""
+    table = db.read(
+        "SELECT part.* FROM unnest($3::timestamptz[]) AS bar(ts) CROSS JOIN LATERAL (SELECT ts, open, high, low, close, volume,"
+        " is_filled FROM market_data WHERE symbol = $1 AND timeframe = $2 AND ts >= bar.ts"
+        " AND ts < bar.ts + $4::bigint * interval '1 ms' ORDER BY ts LIMIT $5::bigint) AS part ORDER BY ts",
+        (*_keys(series).values(), f"{{{','.join(map(iso, opens.tolist()))}}}", length_ms, length_ms // series.timeframe.ms),
+    )
+    data = {name: table[name].to_numpy() for name in OHLCV} | {"is_filled": table["is_filled"].to_numpy().astype(bool)}
     return pd.DataFrame(data, index=ts_index(column_ms(table["ts"])))
 
 

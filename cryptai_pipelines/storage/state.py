@@ -65,6 +65,21 @@ def read_state(source: Cursor | Database, asset: str, series: Series) -> SeriesS
     return SeriesState(asset, series, revision, input_revision, code_version, *span, state, tuple(further))
 
 
+def read_revisions(source: Cursor | Database, asset: str, symbol: str) -> dict[str, int]:
+    """The revision of every series of a symbol that the asset has rows of, by the code of the timeframe."""
+    statement = "SELECT timeframe, revision FROM series_state WHERE asset = %s AND symbol = %s AND last_ts IS NOT NULL"
+    return dict(rows_of(source, statement, (asset, symbol)))
+
+
+def write_further_revisions(cursor: Cursor, asset: str, series: Series, revisions: Sequence[int]) -> None:
+    """Record that the series, as it stands, takes account of these revisions of its further inputs, too."""
+    cursor.execute(
+        "UPDATE series_state SET further_revisions = %s::bigint[], updated_at = now()"
+        " WHERE asset = %s AND symbol = %s AND timeframe = %s",
+        (list(revisions), *_keys(asset, series)),
+    )
+
+
 def write_state(
     cursor: Cursor,
     asset: str,

@@ -157,6 +157,11 @@ _TRADES = Table(
     },
     ("backtest_id", "number"),
 )
+_AMBIGUOUS = Table(
+    "backtest_ambiguous_bars",
+    {"backtest_id": "int8", "ts": "timestamptz", "finer_timeframe": "text?", "ambiguous": "bool"},
+    ("backtest_id", "ts"),
+)
 _DAILY = Table(
     "performance_metrics",
     {
@@ -180,7 +185,7 @@ _POINTS = Table(
     ("sweep_id", "fold", "number"),
 )
 
-_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _STRUCTURE, _SIGNALS, _TRADES, _DAILY, _POINTS)
+_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _STRUCTURE, _SIGNALS, _TRADES, _AMBIGUOUS, _DAILY, _POINTS)
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
 _DERIVED = ("technical_indicators", "market_structure", "signals")
 

@@ -201,18 +201,19 @@ def random_portfolio(seed: int, n: int | None = None) -> Portfolio:
     return Portfolio(bars, decisions, random_parameters(seed), rules, funding, finer)
 
 
-def random_finer_bars(rng: np.random.Generator, bars: pd.DataFrame) -> pd.DataFrame:
-    """Quarters of every hour that mostly make up the bar: random extremes, of which one has the bar's high and one its low;
+def random_finer_bars(rng: np.random.Generator, bars: pd.DataFrame, minutes: int = 15) -> pd.DataFrame:
+    """Parts of every hour that mostly make up the bar: random extremes, of which one has the bar's high and one its low;
     some are absent, filled or without volume."""
+    parts = 60 // minutes
     rows = []
     for ts, bar in zip(bars.index, bars.to_dict("records"), strict=True):
-        extremes = np.sort(rng.uniform(bar["low"], bar["high"], (4, 2)), axis=1)
-        extremes[rng.integers(4), 1], extremes[rng.integers(4), 0] = bar["high"], bar["low"]
+        extremes = np.sort(rng.uniform(bar["low"], bar["high"], (parts, 2)), axis=1)
+        extremes[rng.integers(parts), 1], extremes[rng.integers(parts), 0] = bar["high"], bar["low"]
         for part, (low, high) in enumerate(extremes):
             open_ = bar["open"] if part == 0 else rng.uniform(low, high)
             flags = {"volume": float(rng.random() > 0.05), "is_filled": rng.random() < 0.02}
             prices = {"open": open_, "high": max(high, open_), "low": min(low, open_), "close": rng.uniform(low, high)}
-            rows.append({"ts": ts + pd.Timedelta(15 * part, "min"), **prices, **flags})
+            rows.append({"ts": ts + pd.Timedelta(minutes * part, "min"), **prices, **flags})
     frame = pd.DataFrame(rows).set_index("ts")
     return frame[rng.random(len(frame)) > 0.01]
 

@@ -98,7 +98,10 @@ def test_runs_uncompiled_with_the_same_bits(seed):
         (1, compiled.optimistic_trades, compiled.optimistic_equity, compiled.optimistic_ledger),
     ):
         carried = Carried(state.books[:1].copy(), state.positions[0].copy(), state.refused[0].copy())
-        written = Written(np.empty_like(equity), np.empty_like(ledger), np.zeros(5000, trades.dtype), np.zeros(2, np.int64))
+        judged = np.zeros(len(market.ts), np.int8)
+        written = Written(
+            np.empty_like(equity), np.empty_like(ledger), np.zeros(5000, trades.dtype), np.zeros(2, np.int64), judged
+        )
         run_bars(market, number == 1, state.parameters.record(), rules_records(rules), carried, written)
         assert written.trades[: written.tally[0]].tobytes() == trades.tobytes()
         assert written.equity.tobytes() == equity.tobytes()

@@ -3,14 +3,15 @@ its fills and its costs live in `backtest`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import EngineState, advance, is_readable, settle, start
+from cryptai_pipelines.backtest.drill_down import NONE_ASKED, ReadFiner, advance_with_finer, ambiguity_counts, counts_among
+from cryptai_pipelines.backtest.engine import EngineState, is_readable, settle, start
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
 from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
@@ -23,9 +24,16 @@ from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.catalog import lineage_version
+from cryptai_pipelines.orchestration.chain.finer_bars import (
+    asked_frame,
+    asked_records,
+    finer_readers,
+    finer_revisions,
+    retold,
+)
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, made_from, remember
-from cryptai_pipelines.storage import backtests, derived, market_data, state
+from cryptai_pipelines.storage import ambiguous_bars, backtests, derived, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
 from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS
@@ -74,17 +82,24 @@ def _plain(values: dict[str, object]) -> dict[str, object]:
 def bring_up_to_date(
     database: Database, lease: SeriesLease, trial: Trial, *, run_id: str, on_progress: OnProgress = ignore_progress
 ) -> Outcome:
-    """Simulate the bars that the stored result has not seen, or all of them when an earlier signal or the trial changed.
+    """Simulate the bars that the stored result has not seen, or all of them when an earlier signal, the trial, or finer bars
+    that it was told apart by have changed.
 
     The result, its trades and the engine's state are one transaction at the end.
     """
     series = lease.series
-    stale = find_stale(database, ASSET, SIGNALS, series, made_from(lineage_version(ASSET), trial.config))
+    own, finer = state.read_state(database, ASSET, series), finer_revisions(database, series)
+    changed = _retold(database, series, trial, own, finer)
+    made_of = made_from(lineage_version(ASSET), trial.config)
+    stale = find_stale(database, ASSET, SIGNALS, series, made_of, besides=changed)
     if stale is None:
-        return _outcome(database, series, trial, 0)
-    before, closed = _resumed(database, series, trial, stale) or (
+        if own is not None and own.further_revisions != finer and not changed:
+            _note_finer(database, lease, finer)
+        return _outcome(database, series, trial, 0, own)
+    before, closed, known = _resumed(database, series, trial, stale) or (
         start(engine_for(trial, series), (trial.market,)),
         np.zeros(0, dtype=TRADE_DTYPE),
+        NONE_ASKED,
     )
     begin = stale.source.first_ts if before.last_ts is None else stale.start_ms
 
@@ -92,19 +107,43 @@ def bring_up_to_date(
         on_progress(Progress(ASSET, series, done_ms - begin, stale.end_ms - begin, simulated))
 
     tell(begin, 0)
-    after, new_trades = simulate_blocks(before, _inputs(database, series, trial, begin, stale.end_ms), tell)
-    result = settled_result(trial, series, after, np.concatenate((closed, new_trades)), stale.source.revision, run_id)
+    inputs = _inputs(database, series, trial, begin, stale.end_ms)
+    readers = finer_readers(database, series, finer)
+    after, new_trades, asked = simulate_blocks(before, inputs, tell, series.timeframe, readers)
+    every = np.concatenate((known, asked))
+    result = settled_result(trial, series, after, np.concatenate((closed, new_trades)), every, stale.source.revision, run_id)
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         identity = backtests.save_backtest(cursor, result.header)
         backtests.replace_trades(cursor, identity, len(closed), result.trades.iloc[len(closed) :])
-        remember(cursor, replace(stale, start_ms=begin), after.to_bytes())
-    return _outcome(database, series, trial, len(result.trades) - len(closed))
+        ambiguous_bars.replace_ambiguous_bars(cursor, identity, begin if len(known) else 0, asked_frame(asked))
+        remember(cursor, replace(stale, start_ms=begin, further_revisions=finer), after.to_bytes())
+    return _outcome(database, series, trial, len(result.trades) - len(closed), state.read_state(database, ASSET, series))
 
 
-def _resumed(database: Database, series: Series, trial: Trial, stale: Stale) -> tuple[EngineState, np.ndarray] | None:
-    """The engine where it stopped and the trades it had closed by then; None when it must start anew, as after an engine of
-    another version."""
+def _retold(
+    database: Database, series: Series, trial: Trial, own: state.SeriesState | None, finer: tuple[int, ...]
+) -> list[Interval]:
+    """The bars of the stored result that finer ones may tell apart otherwise than they did. While there are none, it is what
+    these finer bars would give, too."""
+    if own is None or own.further_revisions == finer:
+        return []
+    found = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+    return [] if found is None else retold(database, series, found[0], own.further_revisions, finer)
+
+
+def _note_finer(database: Database, lease: SeriesLease, finer: tuple[int, ...]) -> None:
+    """The stored result is that of these finer bars, too: it need not be asked again."""
+    with database.transaction() as cursor:
+        check_lease(cursor, lease)
+        state.write_further_revisions(cursor, ASSET, lease.series, finer)
+
+
+def _resumed(
+    database: Database, series: Series, trial: Trial, stale: Stale
+) -> tuple[EngineState, np.ndarray, np.ndarray] | None:
+    """The engine where it stopped, the trades it had closed by then and the bars that finer ones were asked of; None when it
+    must start anew, as after an engine of another version."""
     if not stale.continues or stale.own.state is None or not is_readable(stale.own.state):
         return None
     before = EngineState.from_bytes(stale.own.state)
@@ -113,7 +152,9 @@ def _resumed(database: Database, series: Series, trial: Trial, stale: Stale) -> 
         return None
     trades = backtests.read_trades(database, stored[0])
     closed = trade_records(trades[~trades["is_open"]])
-    return (before, closed) if len(closed) == before.book["trades"] else None
+    if len(closed) != before.book["trades"]:
+        return None
+    return before, closed, asked_records(ambiguous_bars.read_ambiguous_bars(database, stored[0]))
 
 
 def engine_for(trial: Trial, series: Series) -> EngineParameters:
@@ -124,17 +165,22 @@ def engine_for(trial: Trial, series: Series) -> EngineParameters:
 
 
 def simulate_blocks(
-    before: EngineState, inputs: Iterable[tuple[int, BarArrays]], tell: Callable[[int, int], None]
-) -> tuple[EngineState, np.ndarray]:
-    """The engine over consecutive blocks (`end_ms`, bars with decisions): its state after them and the trades they closed.
-    `tell(end_ms, bars_so_far)` is called after each block."""
-    after, trades = before, [np.zeros(0, dtype=TRADE_DTYPE)]
+    before: EngineState,
+    inputs: Iterable[tuple[int, BarArrays]],
+    tell: Callable[[int, int], None],
+    timeframe: Timeframe,
+    finer: Mapping[Timeframe, ReadFiner],
+) -> tuple[EngineState, np.ndarray, np.ndarray]:
+    """The engine over consecutive blocks (`end_ms`, bars with decisions): its state after them, the trades they closed and the
+    bars of which finer ones were asked (`drill_down.ASKED_DTYPE`). `tell(end_ms, bars_so_far)` is called after each block."""
+    after, trades, asked = before, [np.zeros(0, dtype=TRADE_DTYPE)], [NONE_ASKED]
     for end_ms, arrays in inputs:
-        step = advance(after, arrays)
+        step, looked_into = advance_with_finer(after, arrays, timeframe, finer)
         after = step.state
         trades.append(step.trades)
+        asked.append(looked_into)
         tell(end_ms, int(after.book["bars"]))
-    return after, np.concatenate(trades)
+    return after, np.concatenate(trades), np.concatenate(asked)
 
 
 def _inputs(database: Database, series: Series, trial: Trial, begin: int, end: int) -> Iterator[tuple[int, BarArrays]]:
@@ -156,9 +202,16 @@ class Result:
 
 
 def settled_result(
-    trial: Trial, series: Series, after: EngineState, closed: np.ndarray, coverage_revision: int, run_id: str
+    trial: Trial,
+    series: Series,
+    after: EngineState,
+    closed: np.ndarray,
+    asked: np.ndarray,
+    coverage_revision: int,
+    run_id: str,
 ) -> Result:
-    """The result of an engine that has come to `after` with `closed` trades; metrics that need days are not among it yet."""
+    """The result of an engine that has come to `after` with `closed` trades and had `asked` finer bars of some; metrics that
+    need days are not among it yet."""
     settled, last_trade, _ = settle(after)
     trades = pd.concat(
         [trades_frame(closed).assign(is_open=False), trades_frame(last_trade).assign(is_open=True)], ignore_index=True
@@ -174,6 +227,7 @@ def settled_result(
         ambiguous_count=int(settled.book["ambiguous"]),
         metrics={
             **trade_metrics(settled.book),
+            **ambiguity_counts(asked),
             "final_equity": float(settled.book["cash"]),
             "open_equity": float(after.book["last_equity"]),
         },
@@ -185,8 +239,7 @@ def settled_result(
     return Result(header, trades)
 
 
-def _outcome(database: Database, series: Series, trial: Trial, written: int) -> Outcome:
-    own = state.read_state(database, ASSET, series)
+def _outcome(database: Database, series: Series, trial: Trial, written: int, own: state.SeriesState | None) -> Outcome:
     found = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
     if own is None or found is None:
         return Outcome(ASSET, series, written, 0, 0)
@@ -194,6 +247,7 @@ def _outcome(database: Database, series: Series, trial: Trial, written: int) -> 
     facts = {
         "trade_count": header.trade_count,
         "ambiguous_count": header.ambiguous_count,
+        **counts_among(header.metrics),
         "trades_sha256": header.trades_sha256,
         "bars": header.bars,
     }

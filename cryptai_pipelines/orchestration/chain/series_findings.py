@@ -96,7 +96,7 @@ def _write(cursor: Cursor, series: Series, start: int, found: Sequence[SeriesFin
 
 
 def _inputs(database: Database, venue: str, series: Series, tick_size: float | None) -> _Inputs:
-    revisions = _revisions(database, series.symbol)
+    revisions = state.read_revisions(database, _VALIDATED, series.symbol)
     shorter = [one for one in TIMEFRAMES if one.ms < series.timeframe.ms and series.timeframe.ms % one.ms == 0]
     finer = next((Series(series.symbol, one) for one in reversed(shorter) if one.code in revisions), None)
     others = [one.source for one in series_sources.read_sources(database, series) if _is_another_venue(one.source, venue)]
@@ -107,15 +107,6 @@ def _inputs(database: Database, venue: str, series: Series, tick_size: float | N
         revisions.get(series.timeframe.code, 0),
         0 if finer is None else revisions[finer.timeframe.code],
     )
-
-
-def _revisions(database: Database, symbol: str) -> dict[str, int]:
-    """The revision of the symbol's validated bars by timeframe, where there are any."""
-    rows = database.rows(
-        "SELECT timeframe, revision FROM series_state WHERE asset = %s AND symbol = %s AND last_ts IS NOT NULL",
-        (_VALIDATED, symbol),
-    )
-    return dict(rows)
 
 
 def _is_another_venue(source: str, venue: str) -> bool:

@@ -55,12 +55,20 @@ class Stale:
 
 
 def find_stale(
-    database: Database, asset: str, input_asset: str, series: Series, made_of: str, further_inputs: Sequence[str] = ()
+    database: Database,
+    asset: str,
+    input_asset: str,
+    series: Series,
+    made_of: str,
+    further_inputs: Sequence[str] = (),
+    *,
+    besides: Sequence[Interval] = (),
 ) -> Stale | None:
     """What of `asset` no longer matches `input_asset` and the `further_inputs`; None when nothing, or when one of them is not
     there yet.
 
-    `made_of`: the asset's own code version and parameters (`made_from`); those of the inputs are added here.
+    `made_of`: the asset's own code version and parameters (`made_from`); those of the inputs are added here. `besides`: what of
+    the rows that were made has to be made again, although these inputs have not changed there.
     """
     inputs = [state.read_state(database, name, series) for name in (input_asset, *further_inputs)]
     if any(one is None or one.first_ts is None or one.last_ts is None for one in inputs):
@@ -74,7 +82,7 @@ def find_stale(
     if own is None or own.code_version != version:
         whole = Interval(source.first_ts, source.last_ts + length)
         return Stale(asset, series, *whole, (whole,), source, own, version, revisions)
-    changes = _changes(database, inputs, own)
+    changes = merged((*_changes(database, inputs, own), *besides))
     if not changes:
         return None
     end = max(source.last_ts + length, changes[-1].end_ms)
@@ -84,7 +92,7 @@ def find_stale(
 def _changes(database: Database, inputs: Sequence[state.SeriesState], own: state.SeriesState) -> list[Interval]:
     """What changed in the inputs since `own` was made from them, ascending and apart. What only some of them have reached is
     left out: the others will tell of it, too, unless `own` has it from before."""
-    seen = (own.input_revision, *own.further_revisions)
+    seen = (own.input_revision, *own.further_revisions)[: len(inputs)]
     found = [
         change
         for one, revision in zip(inputs, seen, strict=True)
