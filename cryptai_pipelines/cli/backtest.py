@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -33,9 +34,13 @@ def backtest(
     min_risk_reward: Annotated[float | None, typer.Option(help="Least reward to risk after costs.")] = None,
     fee_rate: Annotated[float | None, typer.Option(help="Fee per side as a share of the notional.")] = None,
     slippage_bps: Annotated[float | None, typer.Option(help="Slippage per side in basis points.")] = None,
+    funding: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Funding rates: CSV with header ts,rate; longs pay a rate above 0.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Simulate a strategy on the stored bars of a series, print the metrics and write the report."""
+    from cryptai_pipelines.backtest.funding_rates import read_funding
     from cryptai_pipelines.cli.output import print_json, say
     from cryptai_pipelines.cli.results import print_backtest
     from cryptai_pipelines.cli.selection import chosen_moment, chosen_parameters, chosen_window
@@ -55,7 +60,9 @@ def backtest(
     series, settings = Series(parse_symbol(symbol), parse_timeframe(timeframe)), load_settings()
     asked = chosen_parameters(set_ or (), {name: value for name, value in options.items() if value is not None})
     # What can be refused is refused before anything is started.
-    trial = chosen_trial(settings, strategy or settings.strategy, asked, chosen_window(start, end), chosen_moment(as_of))
+    rates = None if funding is None else read_funding(funding)
+    window, moment = chosen_window(start, end), chosen_moment(as_of)
+    trial = chosen_trial(settings, strategy or settings.strategy, asked, window, moment, rates)
     result = _simulated(series, trial, settings)
     if json:
         print_json(result)

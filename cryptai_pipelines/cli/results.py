@@ -92,6 +92,8 @@ def print_backtest(result: Mapping[str, Any]) -> None:
         typer.echo(told_ambiguity(counts))
     typer.echo(f"fees: {result['fees']}")
     typer.echo(f"market rules: {result['market_rules']}")
+    if result["funding"]:
+        typer.echo(f"funding: {result['funding']}")
     if result["verdict"] is not None:
         _print_conclusions(result["verdict"], result["findings"])
 

@@ -17,7 +17,7 @@ from cryptai_pipelines.orchestration.chain.finer_bars import asked_frame, finer_
 from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
-from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, publish, rules_of_result
+from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, funding_of_result, publish, rules_of_result
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, read_inputs
 from cryptai_pipelines.settings import Settings
@@ -90,6 +90,7 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "config": dict(header.config),
         "fees": fees_of_result(venue, header),
         "market_rules": rules_of_result(header),
+        "funding": funding_of_result(header),
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
         "verdict": verdict,
         "findings": [one for one in findings if one["holds"]],

@@ -46,6 +46,7 @@ USAGE = [
     ("backtest BTC-USDT --set rsi_window=few", "rsi_window 'few' whole number"),
     ("backtest BTC-USDT --capital 5 --set initial_capital=6", "initial_capital twice"),
     ("backtest BTC-USDT --fee-rate -1", "fee_rate -1.0 at least 0"),
+    ("backtest BTC-USDT --funding none.csv", "none.csv cannot be read: No such file"),
     ("backtest BTC-USDT --slippage-bps 20000", "slippage_bps 20000.0 below 10,000"),
     ("backtest BTC-USDT --min-risk-reward 0", "min_risk_reward 0.0 above 0"),
     ("backtest BTC-USDT -t 1h --timeframe 4h", "--timeframe 2 times '4h' once cryptai backtest --help"),

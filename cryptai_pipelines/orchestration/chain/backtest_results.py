@@ -13,6 +13,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.drill_down import NONE_ASKED, ReadFiner, advance_with_finer, ambiguity_counts, counts_among
 from cryptai_pipelines.backtest.engine import EngineState, is_readable, settle, start
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
+from cryptai_pipelines.backtest.funding_rates import FundingRates
 from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, trade_metrics
@@ -56,12 +57,14 @@ class Trial:
     window: Interval | None = None
     known_at_ms: int | None = None
     market: MarketRules = NO_RULES
+    funding: FundingRates | None = None
 
     @property
     def config(self) -> dict[str, object]:
         """Plain data for the row; its hash is the trial's identity."""
         known_at = {} if self.known_at_ms is None else {"known_at": self.known_at_ms}
         market = {"market": self.market.told} if self.market.told else {}
+        funding = {} if self.funding is None else {"funding": self.funding.told}
         return {
             "kind": self.kind,
             "strategy": self.strategy.name,
@@ -71,6 +74,7 @@ class Trial:
             "window": None if self.window is None else list(self.window),
             **known_at,
             **market,
+            **funding,
         }
 
 
@@ -230,6 +234,7 @@ def settled_result(
             **ambiguity_counts(asked),
             "final_equity": float(settled.book["cash"]),
             "open_equity": float(after.book["last_equity"]),
+            **({} if trial.funding is None else {"funding": float(trades["funding"].sum())}),
         },
         trades_sha256=trades_sha256(np.concatenate((closed, last_trade))),
         code_version=lineage_version(ASSET),

@@ -13,7 +13,7 @@ from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
 from cryptai_pipelines.backtest.venue_fees import told_fees
-from cryptai_pipelines.market.clock import format_moment
+from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import Assessment
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
@@ -93,6 +93,14 @@ def rules_of_result(header: BacktestHeader) -> str:
     return ", ".join(f"{told} {market[name]:g}" for name, told in words.items() if name in market) or "none known"
 
 
+def funding_of_result(header: BacktestHeader) -> str | None:
+    """Which rates a person gave; None without any. What they came to is a metric."""
+    told = header.config.get("funding")
+    if told is None:
+        return None
+    return f"{told['rates']:,} rates of {format_time(told['first'])} to {format_time(told['last'])}, {told['sha256'][:12]}"
+
+
 def _without_days(settled: EngineState) -> dict[str, float]:
     """The optimistic book has no days of its own: what needs them stays undefined rather than borrowed."""
     return summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True)
@@ -118,6 +126,7 @@ def _provenance(series: Series, venue: str, header: BacktestHeader) -> dict[str,
         "source": venue,
         "fees": fees_of_result(venue, header),
         "market rules": rules_of_result(header),
+        **({"funding": funding_of_result(header)} if "funding" in header.config else {}),
         "run": header.run_id,
         "code version": header.code_version,
         "coverage revision": header.coverage_revision,

@@ -4,7 +4,7 @@ what its strategy decides on them. What is made of them is `trial`'s affair."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -46,12 +46,14 @@ class TrialInputs:
 
 def read_inputs(database: Database, series: Series, trial: Trial) -> TrialInputs:
     """The bars of the trial's window and what its strategy decides, which is computed from the first bar of the series on.
-    `CryptaiError` when nothing is stored, or was not known at the trial's moment."""
+    `CryptaiError` when nothing is stored, or was not known at the trial's moment; `BadInput` for funding of other times."""
     judged = state.read_state(database, validated_bars.ASSET, series)
     whole = _whole(database, series, trial, judged)
     if judged is None or whole is None:
         raise no_bars(series)
     span = _within(whole, trial.window)
+    if trial.funding is not None:
+        trial.funding.check_within(span)
     bars = read_bars(database, series, Interval(0, span.end_ms), trial.known_at_ms)
     notes = list[pd.Series](), list[int](), list[GateEvidence]()
     return TrialInputs(whole, span, judged.revision, _blocks(series, trial, bars, span, *notes), *notes)
@@ -85,7 +87,10 @@ def _blocks(
             day_ends.append(chosen["close"].groupby(chosen.index.floor("D")).tail(1))
             filled.append(int(chosen["is_filled"].sum()))
             gates.append(gates_of(signals[inside], trial.strategy))
-            yield int(opens[inside][-1]) + series.timeframe.ms, decision_arrays(chosen, signals[inside], series.symbol)
+            arrays = decision_arrays(chosen, signals[inside], series.symbol)
+            if trial.funding is not None:
+                arrays = replace(arrays, funding_ts=trial.funding.ts, funding_rate=trial.funding.rate)
+            yield int(opens[inside][-1]) + series.timeframe.ms, arrays
 
 
 def no_bars(series: Series) -> CryptaiError:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
+from cryptai_pipelines.backtest.funding_rates import FundingRates
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.venue_fees import VENUE_FEES
 from cryptai_pipelines.indicators.registry import indicator_set
@@ -42,12 +43,13 @@ def chosen_trial(
     asked: Mapping[str, Any],
     window: Interval | None = None,
     known_at_ms: int | None = None,
+    funding: FundingRates | None = None,
 ) -> Trial:
     """A person's trial. `asked`: parameters of the strategy and of the engine by name. The settings' own parameters hold for
     the settings' own strategy."""
     strategy = find_strategy(strategy_name)
     rules, engine = parameters_for(settings, strategy, {**own_parameters(settings, strategy), **asked})
-    return Trial("trial", strategy, rules, engine, window, known_at_ms)
+    return Trial("trial", strategy, rules, engine, window, known_at_ms, funding=funding)
 
 
 def own_parameters(settings: Settings, strategy: Strategy) -> Mapping[str, Any]:
