@@ -35,11 +35,13 @@ class Market:
     """One symbol with finer bars of two timeframes, more of the shorter ones missing, and a shelf that they are read from."""
 
     def __init__(self, seed: int) -> None:
-        portfolio = random_portfolio(seed, 120).with_one_symbol()
+        portfolio = random_portfolio(seed, 100).with_one_symbol()
         [(symbol, bars)] = portfolio.bars.items()
         rng = np.random.default_rng([seed, 9])
-        tens, quarters = (random_finer_bars(rng, bars, minutes) for minutes in (5, 15))
-        self.finer = {Timeframe.M15: quarters, Timeframe.M5: tens[rng.random(len(tens)) > rng.choice([0.0, 0.05])]}
+        # Where few of them are complete the books part, and finer bars are asked of bars of the optimistic one alone.
+        shares = {Timeframe.M15: rng.choice([0.0, 0.3]), Timeframe.M5: rng.choice([0.0, 0.05])}
+        frames = {timeframe: random_finer_bars(rng, bars, timeframe.ms // 60_000) for timeframe in shares}
+        self.finer = {timeframe: frame[rng.random(len(frame)) >= shares[timeframe]] for timeframe, frame in frames.items()}
         self.bars = decision_arrays(bars, portfolio.decisions[symbol], symbol)
         self.state = start(EngineParameters(**portfolio.parameters), [MarketRules(**portfolio.rules[symbol])])
         self.asked: dict[Timeframe, list[int]] = {timeframe: [] for timeframe in self.finer}
@@ -139,7 +141,7 @@ def test_the_markets_ask_and_are_told():
 
 
 def test_without_finer_bars_it_is_the_plain_engine():
-    market = Market(3)
+    market = Market(5)
     plain, (step, asked) = advance(market.state, market.bars), advance_with_finer(market.state, market.bars, Timeframe.H1, {})
     assert bits(step.state, (step.trades,)) == bits(plain.state, (plain.trades,))
     assert len(asked) == np.count_nonzero(plain.judged) > 0 and not asked["finer_ms"].any() and asked["ambiguous"].all()

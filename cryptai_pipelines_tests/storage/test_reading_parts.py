@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cryptai_pipelines.market.bars import ts_index
+from cryptai_pipelines.market.bars import OHLCV, ts_index
 from cryptai_pipelines.market.errors import BadInput
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.storage import backtests, derived, market_data
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines_tests.storage.bars_examples import HOUR, START, bar_rows, fresh_series, opens
@@ -51,6 +52,21 @@ def test_daily_closes_are_the_last_of_each_day_that_has_a_bar(database_per_modul
     found = market_data.read_daily_closes(database_per_module, series)
     assert found.index.asi8.tolist() == expected.index.asi8.tolist() and found.tolist() == expected.tolist()
     assert market_data.read_daily_closes(database_per_module, fresh_series()).empty
+
+
+def test_parts_of_bars_are_those_of_the_whole(database_per_module: Database) -> None:
+    finer = fresh_series(Timeframe.M15)
+    rng = np.random.default_rng(8)
+    ts = START + Timeframe.M15.ms * np.flatnonzero(rng.random(4 * 50) < 0.7)
+    filled = rng.random(len(ts)) < 0.2
+    with database_per_module.transaction() as cursor:
+        market_data.upsert(cursor, finer, bar_rows(ts), "binance", "rest", filled)
+    whole = market_data.read(database_per_module, finer, columns=(*OHLCV, "is_filled"))
+    for chosen in ([3, 4, 20, 49], [], [700], range(50)):
+        hours = START + HOUR * np.array(chosen, dtype="int64")
+        found = market_data.read_parts(database_per_module, finer, hours, HOUR)
+        inside = np.isin(whole.index.asi8 // HOUR * HOUR, hours)
+        pd.testing.assert_frame_equal(found, whole[inside])
 
 
 def test_days_are_counted_without_reading_them(database_per_module: Database) -> None:
