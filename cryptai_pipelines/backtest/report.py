@@ -27,7 +27,8 @@ class Report:
 
     What is None is left out of the page. benchmark: prices of the market at the times of `equity`. full: of
     `metrics.full_metrics`. verdict: of `verdict.judge`. intervals: of `bootstrap.result_intervals`; outcomes: of
-    `bootstrap.trade_outcomes`. findings: of `review.review`.
+    `bootstrap.trade_outcomes`. findings: of `review.review`. gates: by gate how many bars it passed,
+    rejected and did not know, its pass_rate and a note, of `strategy.gate_rates.counted_rates`.
     """
 
     title: str
@@ -46,6 +47,7 @@ class Report:
     intervals: Mapping[str, Spread] | None = None
     outcomes: pd.DataFrame | None = None
     findings: Sequence[Finding] | None = None
+    gates: Sequence[Mapping[str, object]] | None = None
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -43,11 +43,11 @@ _SHARES = frozenset(
     average_win_pct average_loss_pct median_trade_pct best_trade worst_trade expectancy_pct kelly average_mae worst_mae
     average_mfe best_mfe average_end_trade_drawdown max_end_trade_drawdown max_intratrade_drawdown ambiguous_share
     tainted_share exposure average_gross_exposure max_gross_exposure average_net_exposure leveraged_share psr dsr
-    depth strategy_return strategy_drawdown winning_share share average_return filled_share""".split()
+    depth strategy_return strategy_drawdown winning_share share average_return filled_share pass_rate""".split()
 )
 _COUNTS = frozenset(
     """trade_count long_count short_count ambiguous_count tainted_count win_streak loss_streak drawdown_count periods
-    periods_per_year min_track_record metrics_version trades months""".split()
+    periods_per_year min_track_record metrics_version trades months passed rejected unknown""".split()
 )
 
 

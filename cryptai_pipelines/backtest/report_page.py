@@ -15,6 +15,7 @@ from cryptai_pipelines.backtest.report_charts import Figure, figures
 from cryptai_pipelines.backtest.report_format import label, pairs, shown, table
 from cryptai_pipelines.backtest.report_sections import (
     full_section,
+    gate_section,
     interval_section,
     review_section,
     table_sections,
@@ -56,7 +57,7 @@ def render(report: Report) -> str:
     )
     body = (
         f"<header><h1>{escape(report.title)}</h1><p>{_span(report.equity)}</p>{mark}{_headline(report.metrics)}</header>"
-        f"{verdict_section(report)}{review_section(report)}{charts}"
+        f"{verdict_section(report)}{review_section(report)}{charts}{gate_section(report)}"
         f"<section><h2>Metrics</h2>{_metrics(report)}</section>{interval_section(report)}"
         f"<section><h2>Months</h2>{_months(report.equity, report.parameters.initial_capital)}</section>"
         f"{table_sections(report)}{full_section(report)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from html import escape
 
+import pandas as pd
+
 from cryptai_pipelines.backtest.benchmark_metrics import BENCHMARK_METRICS
 from cryptai_pipelines.backtest.drawdowns import DRAWDOWN_METRICS
 from cryptai_pipelines.backtest.exposure_metrics import EXPOSURE_METRICS
@@ -82,6 +84,14 @@ def interval_section(report: Report) -> str:
         )
         parts.append(table(head, rows))
     return f"<section><h2>Intervals</h2>{''.join(parts)}</section>" if parts else ""
+
+
+def gate_section(report: Report) -> str:
+    """How often each gate let pass, and what has to be said about it."""
+    if not report.gates:
+        return ""
+    rows = pd.DataFrame(report.gates).set_index("gate").astype({"pass_rate": "float64"})
+    return f"<section><h2>Gates</h2>{frame_table(rows, index=True)}</section>"
 
 
 def full_section(report: Report) -> str:

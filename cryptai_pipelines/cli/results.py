@@ -94,8 +94,17 @@ def print_backtest(result: Mapping[str, Any]) -> None:
     typer.echo(f"market rules: {result['market_rules']}")
     if result["funding"]:
         typer.echo(f"funding: {result['funding']}")
+    _print_gates(result["gates"])
     if result["verdict"] is not None:
         _print_conclusions(result["verdict"], result["findings"])
+
+
+def _print_gates(gates: Sequence[Mapping[str, Any]]) -> None:
+    """On how many of the bars each gate let pass, by the verdicts that it had."""
+    for one in gates:
+        rate = "without a verdict" if one["pass_rate"] is None else f"passes {one['pass_rate']:.1%}"
+        numbers = f"{one['passed']:,} passed, {one['rejected']:,} rejected, {one['unknown']:,} unknown"
+        typer.echo(f"gate {one['gate']}: {rate} ({numbers}){'; ' if one['note'] else ''}{one['note']}")
 
 
 def _print_conclusions(verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:

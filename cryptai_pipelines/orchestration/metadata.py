@@ -77,6 +77,7 @@ _OTHER_TABLES = {
 # What a fact is shown as, where plain text is not enough.
 _PICTURE = "picture"
 _REPORT = "report"
+_GATES = "gates"
 
 
 def table_schema(table: str) -> dg.TableSchema:
@@ -145,6 +146,8 @@ def _shown(name: str, value: object) -> object:
     if name == _PICTURE:
         encoded = base64.b64encode(Path(str(value)).read_bytes()).decode()
         return dg.MetadataValue.md(f"![equity and drawdown](data:image/png;base64,{encoded})")
+    if name == _GATES:
+        return dg.MetadataValue.md(str(value))
     if name == _REPORT:
         return dg.MetadataValue.path(str(value))
     return value

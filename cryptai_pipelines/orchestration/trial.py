@@ -94,6 +94,7 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},
         "verdict": verdict,
         "findings": [one for one in findings if one["holds"]],
+        "gates": backtests.read_gates(database, identity),
     }
 
 

@@ -95,12 +95,25 @@ def save_backtest(cursor: Cursor, header: BacktestHeader) -> int:
     return cursor.fetchone()[0]  # type: ignore[index]
 
 
-def save_review(cursor: Cursor, backtest_id: int, verdict: Mapping[str, Any], findings: Sequence[Mapping[str, Any]]) -> None:
-    """Write what is concluded from a result in place of what was; a number that is not finite becomes null."""
+def save_review(
+    cursor: Cursor,
+    backtest_id: int,
+    verdict: Mapping[str, Any],
+    findings: Sequence[Mapping[str, Any]],
+    gates: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write what is concluded from a result, and how its gates judged, in place of what was; a number that is not finite
+    becomes null."""
     cursor.execute(
-        "UPDATE backtest_results SET verdict = %s, review = %s WHERE id = %s",
-        (Json(_finite(verdict)), Json(_finite(findings)), int(backtest_id)),
+        "UPDATE backtest_results SET verdict = %s, review = %s, gates = %s WHERE id = %s",
+        (Json(_finite(verdict)), Json(_finite(findings)), Json(_finite(gates)), int(backtest_id)),
     )
+
+
+def read_gates(db: Database, backtest_id: int) -> list[dict[str, Any]]:
+    """How the gates of a result judged, as of `gate_rates.counted_rates`; nothing while it is not known."""
+    rows = db.rows("SELECT gates FROM backtest_results WHERE id = %s", (int(backtest_id),))
+    return (rows[0][0] or []) if rows else []
 
 
 def read_review(db: Database, backtest_id: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:

@@ -37,6 +37,19 @@ def gate_rates(rows: pd.DataFrame, strategy: Strategy, parameters: Any) -> tuple
     return tuple(rates)
 
 
+def counted_rates(counts: pd.DataFrame, parameters: Any) -> list[dict[str, Any]]:
+    """What is told of gates of which the verdicts were counted: counts has a row per gate and the columns passed, rejected and
+    unknown. Plain data: gate, these three, pass_rate (of the known ones; None without any) and note."""
+    told = []
+    for gate, *numbers in counts[["passed", "rejected", "unknown"]].itertuples():
+        passed, rejected, unknown = (int(number) for number in numbers)
+        rate = passed / (passed + rejected) if passed + rejected else None
+        note = _note(str(gate), float("nan") if rate is None else rate, parameters)
+        numbers_told = {"passed": passed, "rejected": rejected, "unknown": unknown, "pass_rate": rate}
+        told.append({"gate": str(gate), **numbers_told, "note": note})
+    return told
+
+
 def fixed_ratio(parameters: Any) -> float | None:
     """Reward per unit of risk before costs of a strategy whose target and stop are fixed shares of the price, 1.875 at 15 % and
     8 %; None where they are not fixed."""

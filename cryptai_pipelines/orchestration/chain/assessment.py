@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.entry_volumes import traded_at_entries
 from cryptai_pipelines.storage import backtests, market_data, quality_log, signal_counts, sweeps
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.strategy.gate_rates import counted_rates
 from cryptai_pipelines.strategy.protocol import Strategy
 
 
@@ -48,12 +50,13 @@ class Assessment:
     intervals: Mapping[str, Spread]
     outcomes: pd.DataFrame
     findings: Sequence[Finding]
+    gates: Sequence[Mapping[str, Any]]
 
     @property
-    def told(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Verdict and findings as plain data, as they are stored."""
+    def told(self) -> tuple[dict[str, Any], list[dict[str, Any]], Sequence[Mapping[str, Any]]]:
+        """Verdict, findings and gates as plain data, as they are stored."""
         verdict = {name: value for name, value in asdict(self.verdict).items() if name != "interval"}
-        return verdict | {"interval": self.verdict.interval._asdict()}, [asdict(one) for one in self.findings]
+        return verdict | {"interval": self.verdict.interval._asdict()}, [asdict(one) for one in self.findings], self.gates
 
 
 def stored_gates(database: Database, trial: Trial, series: Series) -> GateEvidence:
@@ -118,6 +121,7 @@ def assess(
         result_intervals(returns, pnl, DAYS_PER_YEAR),
         trade_outcomes(pnl, capital),
         review(inputs),
+        counted_rates(gates.counts, SimpleNamespace(**header.config["rules"])),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from cryptai_pipelines.market.series import Series
 
@@ -35,6 +36,18 @@ class Progress:
     done: int
     total: int
     bars: int
+
+
+def gates_markdown(gates: Sequence[Mapping[str, Any]]) -> str | None:
+    """The fact `gates`: a table of what `gate_rates.counted_rates` tells; None without gates."""
+    if not gates:
+        return None
+    lines = ["| gate | passes | passed | rejected | unknown | |", "|---|---:|---:|---:|---:|---|"]
+    for one in gates:
+        rate = "" if one["pass_rate"] is None else f"{one['pass_rate']:.1%}"
+        numbers = " | ".join(f"{one[name]:,}" for name in ("passed", "rejected", "unknown"))
+        lines.append(f"| `{one['gate']}` | {rate} | {numbers} | {one['note']} |")
+    return "\n".join(lines)
 
 
 OnProgress = Callable[[Progress], None]

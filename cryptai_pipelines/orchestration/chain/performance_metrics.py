@@ -22,7 +22,7 @@ from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain import backtest_results
 from cryptai_pipelines.orchestration.chain.assessment import assess, stored_gates
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
-from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, gates_markdown, ignore_progress
 from cryptai_pipelines.orchestration.chain.publish import Published, files_of, publish
 from cryptai_pipelines.orchestration.chain.staleness import blocks, find_stale, made_from, remember
 from cryptai_pipelines.storage import backtests, market_data, state
@@ -151,6 +151,7 @@ def _outcome(database: Database, series: Series, trial: Trial, files: Published,
     identity, header = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
     own = state.read_state(database, ASSET, series)
     facts = {name: header.metrics.get(name) for name in _SHOWN}
+    facts["gates"] = gates_markdown(backtests.read_gates(database, identity))
     if files.exist:
         facts |= {"report": str(files.report), "picture": str(files.picture), "report_is_new": published}
     days = backtests.count_days(database, identity)

@@ -74,6 +74,7 @@ def publish(
         intervals=assessment.intervals,
         outcomes=assessment.outcomes,
         findings=assessment.findings,
+        gates=assessment.gates,
     )
     write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)

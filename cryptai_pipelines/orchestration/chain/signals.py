@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
+from cryptai_pipelines.backtest.tables import gate_table
 from cryptai_pipelines.indicators.chunks import chunk_start
 from cryptai_pipelines.market.bars import BAR_COLUMNS, index_ms
 from cryptai_pipelines.market.intervals import Interval
@@ -15,7 +15,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
 from cryptai_pipelines.orchestration.chain.market_structure import read_structure
-from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, ignore_progress
+from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, gates_markdown, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import made_from
 from cryptai_pipelines.orchestration.chain.technical_indicators import FILLED_SHARE
 from cryptai_pipelines.storage import derived, market_data
@@ -23,6 +23,7 @@ from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease
 from cryptai_pipelines.strategy.checked import decide_checked
 from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS
+from cryptai_pipelines.strategy.gate_rates import counted_rates
 from cryptai_pipelines.strategy.inputs import indicator_columns
 from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 
@@ -40,17 +41,25 @@ def bring_up_to_date(
     on_progress: OnProgress = ignore_progress,
 ) -> Outcome:
     """Compute and store the signals that changed indicators and market structure make stale, block by block; a block is one
-    transaction."""
+    transaction. The fact `gates` is of the rows that were computed, that of `performance_metrics` of all."""
     series, own = lease.series, strategy.columns
     numbers = [column.name for column in own if column.kind in ("score", "number")]
     flags = [column.name for column in own if column.kind in ("gate", "evidence")]
     derived.ensure_columns(database, ASSET, (FILLED_SHARE, *numbers), flags)
     made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
     keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(parameters, series.timeframe)
-    block = partial(computed, database, series, strategy, parameters)
-    return bring_derived_up_to_date(
+    counts: list[pd.DataFrame] = []
+
+    def block(interval: Interval) -> pd.DataFrame:
+        rows = computed(database, series, strategy, parameters, interval)
+        counts.append(gate_table(rows[list(strategy.gates)])[["passed", "rejected", "unknown"]])
+        return rows
+
+    outcome = bring_derived_up_to_date(
         database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress, further_inputs=FURTHER_INPUTS
     )
+    gates = counted_rates(sum(counts[1:], counts[0]), parameters) if counts else ()
+    return replace(outcome, facts={**outcome.facts, "gates": gates_markdown(gates)})
 
 
 def computed(database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval) -> pd.DataFrame:
