@@ -39,7 +39,8 @@ class ReviewInputs:
 
     equity: at the end of each period, indexed by UTC time, ascending. trades: the columns of `trade_statistics`.
     benchmark: prices or values of the market at the times of `equity`. optimistic_return: total return where ambiguous bars
-    count as the target. gates: `tables.gate_table`. filled: open times of filled bars; gaps: where bars are missing.
+    count as the target. gates: `tables.gate_table`. filled: open times of filled bars; gaps: where bars are missing; each by
+    symbol where the trades are of several.
     grid: by parameter the value that was chosen and all values that were tried. risk_reward: its ratio at each signal.
     trained_until: the last time that a model whose predictions were used had seen, labels included. universe_chosen_at: when
     the symbols were chosen. trial_sharpes: per-period Sharpe ratios of all trials, this one among them. has_costs: False when
@@ -53,8 +54,8 @@ class ReviewInputs:
     benchmark: pd.Series | None = None
     optimistic_return: float | None = None
     gates: pd.DataFrame | None = None
-    filled: pd.DatetimeIndex | None = None
-    gaps: Sequence[Interval] | None = None
+    filled: pd.DatetimeIndex | Mapping[str, pd.DatetimeIndex] | None = None
+    gaps: Sequence[Interval] | Mapping[str, Sequence[Interval]] | None = None
     grid: Mapping[str, tuple[float, Sequence[float]]] | None = None
     risk_reward: np.ndarray | None = None
     trained_until: pd.Timestamp | None = None

@@ -85,6 +85,23 @@ def laid_out(symbols: Sequence[BarArrays]) -> MarketArrays:
     return MarketArrays(*(_read_only(array) for array in arrays))
 
 
+def joined(parts: Sequence[BarArrays]) -> BarArrays:
+    """Consecutive parts of one symbol, at least one, as one. Finer bars and funding of the parts are taken as following one
+    another too."""
+    laid = laid_out(parts)
+    columns = {name: getattr(laid, name) for name in ("ts", "open", "high", "low", "close", "volume", "tradable")}
+    return BarArrays(
+        **columns,
+        entries=laid.sides,
+        leave=laid.leave if len(laid.leave) else None,
+        orders=laid.orders if len(laid.orders) else None,
+        finer_starts=laid.finer_starts if len(laid.finer_starts) else None,
+        finer=laid.finer if len(laid.finer_starts) else None,
+        funding_ts=laid.funding_ts if len(laid.funding_ts) else None,
+        funding_rate=laid.funding_rate if len(laid.funding_ts) else None,
+    )
+
+
 def common_clock(symbols: Sequence[BarArrays]) -> np.ndarray:
     """Every time at which a symbol has a bar, ascending, int64 ms."""
     first = symbols[0].ts

@@ -4,7 +4,7 @@ the resumable one `engine`."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from cryptai_pipelines.backtest.inputs import decision_arrays, funding_arrays, s
 from cryptai_pipelines.backtest.kernel import LEDGER
 from cryptai_pipelines.backtest.market_arrays import BarArrays, common_clock
 from cryptai_pipelines.backtest.metrics import bars_per_year, summary
-from cryptai_pipelines.backtest.parameters import EngineParameters, MarketRules
+from cryptai_pipelines.backtest.parameters import NO_RULES, EngineParameters, MarketRules
 from cryptai_pipelines.backtest.records import refused_counts, trades_frame
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.errors import BadArgument
@@ -80,7 +80,17 @@ def simulate_portfolio(
         parameters = EngineParameters()
     if parameters.sizing == "volatility" and parameters.bars_per_year is None:
         parameters = replace(parameters, bars_per_year=_bars_per_year(arrays))
-    run = advance_together(start(parameters, _rules(symbols, markets)), arrays, with_ledger=True)
+    return simulate_arrays(dict(zip(symbols, arrays, strict=True)), parameters, _rules(symbols, markets))
+
+
+def simulate_arrays(
+    markets: Mapping[str, BarArrays], parameters: EngineParameters, rules: Sequence[MarketRules] | None = None
+) -> PortfolioResult:
+    """`simulate_portfolio` of what is checked and laid out already, one entry per symbol, at least one; rules in the order of
+    the symbols, None for none. Takes a fraction of the memory of the frames. `BadArgument` as `engine.start` raises it."""
+    symbols, arrays = tuple(markets), list(markets.values())
+    state = start(parameters, [NO_RULES] * len(symbols) if rules is None else rules)
+    run = advance_together(state, arrays, with_ledger=True)
     final, *last_trades = settle(run.state)
     books = (run.trades, run.equity, run.ledger), (run.optimistic_trades, run.optimistic_equity, run.optimistic_ledger)
     clock = common_clock(arrays)
@@ -105,7 +115,7 @@ def _rules(symbols: tuple[str, ...], markets: Mapping[str, MarketRules] | None) 
     for symbol, rules in (markets or {}).items():
         if not isinstance(rules, MarketRules):
             raise BadArgument(f"markets[{symbol!r}] is a {type(rules).__name__}; accepted: MarketRules")
-    return tuple((markets or {}).get(symbol, MarketRules()) for symbol in symbols)
+    return tuple((markets or {}).get(symbol, NO_RULES) for symbol in symbols)
 
 
 def _with_funding(

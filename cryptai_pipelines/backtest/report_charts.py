@@ -34,9 +34,9 @@ def price_figure(report: Report) -> Figure:
     trades = report.trades.iloc[-_TRADES_SHOWN:]
     won = trades[trades["pnl"] > 0]
     lost = trades[trades["pnl"] <= 0]
-    return _figure(
+    return figure_of(
         [
-            _line(last_of_buckets(report.prices, _POINTS), "close", _MARKET),
+            line_trace(last_of_buckets(report.prices, _POINTS), "close", _MARKET),
             _markers(trades["entry_ts"], trades["entry_price"], "entry", "triangle-up", _STRATEGY),
             _markers(won["exit_ts"], won["exit_price"], "exit with profit", "circle", _GAIN, won["exit_reason"]),
             _markers(lost["exit_ts"], lost["exit_price"], "exit with loss", "x", _LOSS, lost["exit_reason"]),
@@ -48,18 +48,18 @@ def price_figure(report: Report) -> Figure:
 def equity_figure(report: Report) -> Figure:
     """Equity, beside the same capital bought at the first price and held, costs of buying and selling included."""
     capital = report.parameters.initial_capital
-    traces = [_line(last_of_buckets(report.equity, _POINTS), "strategy", _STRATEGY)]
+    traces = [line_trace(last_of_buckets(report.equity, _POINTS), "strategy", _STRATEGY)]
     if len(report.prices):
         held = report.prices / report.prices.iloc[0] * (capital * report.parameters.round_trip)
-        traces.append(_line(last_of_buckets(held, _POINTS), "buy and hold", _MARKET))
-    return _figure(traces, "equity")
+        traces.append(line_trace(last_of_buckets(held, _POINTS), "buy and hold", _MARKET))
+    return figure_of(traces, "equity")
 
 
 def drawdown_figure(report: Report) -> Figure:
     """Drawdown in percent, the lowest of each bucket; the five deepest are shaded from peak to recovery."""
     capital = report.parameters.initial_capital
     trough = lowest_of_buckets(drawdowns(report.equity, capital), _POINTS) * 100
-    figure = _figure([_line(trough, "drawdown", _LOSS) | {"fill": "tozeroy"}], "drawdown %")
+    figure = figure_of([line_trace(trough, "drawdown", _LOSS) | {"fill": "tozeroy"}], "drawdown %")
     ends = worst_drawdowns(report.equity, capital)
     figure["layout"]["shapes"] = [
         _shade(one.peak, one.end if one.recovered else report.equity.index[-1]) for one in ends.itertuples()
@@ -72,10 +72,11 @@ def rolling_figure(report: Report) -> Figure:
     returns = period_returns(until_ruin(report.equity.to_numpy()), report.parameters.initial_capital)
     series = pd.Series(returns, index=report.equity.index)
     ratio = rolling_sharpe(series, ROLLING_ROWS, report.metrics["periods_per_year"])
-    return _figure([_line(last_of_buckets(ratio, _POINTS), "Sharpe ratio", _STRATEGY)], "Sharpe ratio")
+    return figure_of([line_trace(last_of_buckets(ratio, _POINTS), "Sharpe ratio", _STRATEGY)], "Sharpe ratio")
 
 
-def _figure(traces: list[Figure], label: str) -> Figure:
+def figure_of(traces: list[Figure], label: str) -> Figure:
+    """Traces over time with an axis that is called `label`."""
     layout = {
         "margin": {"l": 64, "r": 16, "t": 8, "b": 36},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -95,7 +96,8 @@ def _shade(start: pd.Timestamp, end: pd.Timestamp) -> Figure:
     return area | {"fillcolor": _MARKET, "opacity": 0.12, "line": {"width": 0}}
 
 
-def _line(series: pd.Series, name: str, color: str) -> Figure:
+def line_trace(series: pd.Series, name: str, color: str) -> Figure:
+    """A series by UTC time as a line; a value that is not finite is a break in it."""
     line = {"color": color, "width": 1.4}
     return {"type": "scatter", "mode": "lines", "name": name, "x": _times(series.index), "y": _numbers(series), "line": line}
 

@@ -46,18 +46,23 @@ def render(report: Report) -> str:
     """The page as text: verdict and review where they were given, charts, metrics with their ambiguity interval, months,
     tables, assumptions, data quality, provenance, trades. Everything it needs is inside it, and everything that came from
     outside is escaped."""
+    return page(report, figures(report), _CHARTS)
+
+
+def page(report: Report, drawn: Mapping[str, Figure], titles: Mapping[str, str], before: str = "", after: str = "") -> str:
+    """The page around figures of one's own. titles: of those that are shown where they are `drawn`, in order. before, after:
+    sections, as HTML, before the verdict and behind the charts."""
     from plotly.offline import get_plotlyjs
 
     mark = '<p class="mark">Simulated market: these prices were never traded.</p>' if report.simulated else ""
-    drawn = figures(report)
     charts = "".join(
         f'<section><h2>{title}</h2><div class="chart {key}" id="{key}" role="img" aria-label="{title}"></div></section>'
-        for key, title in _CHARTS.items()
+        for key, title in titles.items()
         if key in drawn
     )
     body = (
         f"<header><h1>{escape(report.title)}</h1><p>{_span(report.equity)}</p>{mark}{_headline(report.metrics)}</header>"
-        f"{verdict_section(report)}{review_section(report)}{charts}{gate_section(report)}"
+        f"{before}{verdict_section(report)}{review_section(report)}{charts}{after}{gate_section(report)}"
         f"<section><h2>Metrics</h2>{_metrics(report)}</section>{interval_section(report)}"
         f"<section><h2>Months</h2>{_months(report.equity, report.parameters.initial_capital)}</section>"
         f"{table_sections(report)}{full_section(report)}"
@@ -129,14 +134,19 @@ def _assumptions(report: Report) -> dict[str, object]:
         "Gaps": "an open beyond a level fills at the open",
         "Both levels in one bar": "the stop, unless finer bars tell which came first",
         "Filled bars and bars without volume": "no fills",
-        "Positions": "long, one at a time",
+        "Positions": ("long and short" if p.short else "long")
+        + ", one at a time in a market"
+        + (f", at most {p.max_positions:,} at once" if p.max_positions else ""),
     }
 
 
 def _trades(trades: pd.DataFrame) -> str:
     shown = trades.iloc[-_TRADES_SHOWN:]
+    # Of a single series its symbol is in the title.
+    several = "symbol" in trades and trades["symbol"].notna().any()
     rows = (
         (
+            *((escape(str(trade.symbol)), "long" if trade.side > 0 else "short") if several else ()),
             *(f"{time:%Y-%m-%d %H:%M}" for time in (trade.entry_ts, trade.exit_ts)),
             f"{trade.entry_price:,.6g}" if trade.entry_price < 1 else f"{trade.entry_price:,.2f}",
             f"{trade.exit_price:,.6g}" if trade.exit_price < 1 else f"{trade.exit_price:,.2f}",
@@ -148,7 +158,8 @@ def _trades(trades: pd.DataFrame) -> str:
         )
         for trade in shown.itertuples()
     )
-    head = ("entry (UTC)", "exit (UTC)", "entry price", "exit price", "reason", "quantity", "fees", "profit", "return")
+    own = ("entry (UTC)", "exit (UTC)", "entry price", "exit price", "reason", "quantity", "fees", "profit", "return")
+    head = ("symbol", "side", *own) if several else own
     more = f"<p>The last {len(shown):,} of {len(trades):,} trades.</p>" if len(trades) > len(shown) else ""
     return more + (table(head, rows) if len(trades) else "<p>No trades.</p>")
 

@@ -4,6 +4,8 @@ inputs, their trades prepared by `trade_statistics.closed_trades`, and gives one
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from cryptai_pipelines.backtest.findings import Finding, ReviewInputs, at_least,
 from cryptai_pipelines.backtest.trade_statistics import CAPACITY_SHARE, entry_notionals
 from cryptai_pipelines.backtest.verdict import LEAST_TRADES
 from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.intervals import Interval
 
 MOST_OF_ONE_TRADE = 0.5
 TOP_SHARE = 0.05
@@ -118,9 +121,7 @@ def trades_on_filled_bars(inputs: ReviewInputs) -> Finding:
     """Positions held over bars that nobody traded."""
     if inputs.filled is None:
         return not_judged("trades_on_filled_bars", "warn", MOST_TOUCHED, "no filled bars were given")
-    entries, exits = _span(inputs.trades)
-    filled = np.sort(index_ms(inputs.filled))
-    touched = np.searchsorted(filled, exits, side="right") > np.searchsorted(filled, entries, side="left")
+    touched = _touched(inputs.trades, inputs.filled, _over_filled_bars)
     return _share_of_trades("trades_on_filled_bars", touched, MOST_TOUCHED, "were held over filled bars")
 
 
@@ -128,10 +129,7 @@ def trades_across_gaps(inputs: ReviewInputs) -> Finding:
     """Positions held over missing bars: what happened there is unknown."""
     if inputs.gaps is None:
         return not_judged("trades_across_gaps", "warn", MOST_TOUCHED, "no gaps were given")
-    entries, exits = _span(inputs.trades)
-    touched = np.zeros(len(entries), dtype=bool)
-    for start, end in inputs.gaps:
-        touched |= (entries < end) & (exits >= start)
+    touched = _touched(inputs.trades, inputs.gaps, _across_gaps)
     return _share_of_trades("trades_across_gaps", touched, MOST_TOUCHED, "were held across missing bars")
 
 
@@ -167,6 +165,31 @@ def too_large_for_the_market(inputs: ReviewInputs) -> Finding:
     share = float(np.quantile(taken, 0.95, method="higher"))
     sentence = f"One entry in twenty takes {share:.2%} or more of what its bar trades; above {CAPACITY_SHARE:.0%} prices move."
     return Finding("too_large_for_the_market", "warn", share > CAPACITY_SHARE, share, CAPACITY_SHARE, sentence)
+
+
+def _touched(trades: pd.DataFrame, faults: Any, touches: Callable[[pd.DataFrame, Any], np.ndarray]) -> np.ndarray:
+    """Whether each trade was held over one of the faults, of its own symbol where they are by symbol."""
+    if not isinstance(faults, Mapping):
+        return touches(trades, faults)
+    touched = np.zeros(len(trades), dtype=bool)
+    for symbol, own in faults.items():
+        rows = (trades["symbol"] == symbol).to_numpy()
+        touched[rows] = touches(trades[rows], own)
+    return touched
+
+
+def _over_filled_bars(trades: pd.DataFrame, times: pd.DatetimeIndex) -> np.ndarray:
+    entries, exits = _span(trades)
+    filled = np.sort(index_ms(times))
+    return np.searchsorted(filled, exits, side="right") > np.searchsorted(filled, entries, side="left")
+
+
+def _across_gaps(trades: pd.DataFrame, gaps: Sequence[Interval]) -> np.ndarray:
+    entries, exits = _span(trades)
+    touched = np.zeros(len(entries), dtype=bool)
+    for start, end in gaps:
+        touched |= (entries < end) & (exits >= start)
+    return touched
 
 
 def _share_of_trades(code: str, touched: np.ndarray, threshold: float, what: str) -> Finding:
