@@ -14,12 +14,12 @@ import pandas as pd
 from psycopg2.extras import Json
 
 from cryptai_pipelines.market.bars import ts_index
-from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.changes import Change
 from cryptai_pipelines.storage.copy_rows import Value, copy_rows
 from cryptai_pipelines.storage.database import Cursor, Database, rows_of
+from cryptai_pipelines.storage.frame_columns import columns_of, finite
 from cryptai_pipelines.storage.merge_rows import merge_staged, stage
 from cryptai_pipelines.storage.tables import TABLES
 from cryptai_pipelines.storage.times import column_ms, to_datetime, to_ms
@@ -106,7 +106,7 @@ def save_review(
     becomes null."""
     cursor.execute(
         "UPDATE backtest_results SET verdict = %s, review = %s, gates = %s WHERE id = %s",
-        (Json(_finite(verdict)), Json(_finite(findings)), Json(_finite(gates)), int(backtest_id)),
+        (Json(finite(verdict)), Json(finite(findings)), Json(finite(gates)), int(backtest_id)),
     )
 
 
@@ -153,7 +153,7 @@ def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: p
     Trades that are equal to the stored ones need not be given: `from_number` says where the difference begins.
     """
     cursor.execute("DELETE FROM backtest_trades WHERE backtest_id = %s AND number >= %s", (backtest_id, from_number))
-    values = _columns(trades, tuple(name for name in _TRADE_COLUMNS if name in trades or name not in _OPTIONAL), "trades")
+    values = columns_of(trades, tuple(name for name in _TRADE_COLUMNS if name in trades or name not in _OPTIONAL), "trades")
     values.setdefault("is_open", False)
     numbers = np.arange(from_number, from_number + len(trades), dtype="int32")
     return copy_rows(cursor, _TRADES, {"backtest_id": int(backtest_id), "number": numbers, **values}, len(trades))
@@ -172,7 +172,7 @@ def replace_daily(cursor: Cursor, backtest_id: int, from_day_ms: int, daily: pd.
     )
     if daily.empty:
         return Change()
-    values: dict[str, Value] = {"backtest_id": int(backtest_id), "day": days, **_columns(daily, _DAY_COLUMNS, "daily")}
+    values: dict[str, Value] = {"backtest_id": int(backtest_id), "day": days, **columns_of(daily, _DAY_COLUMNS, "daily")}
     stage(cursor, _DAILY, values, len(daily))
     return merge_staged(cursor, _DAILY, tuple(values))
 
@@ -239,31 +239,6 @@ def no_days() -> pd.DataFrame:
 def count_days(db: Database, backtest_id: int) -> int:
     """How many days of a result are stored."""
     return db.rows("SELECT count(*) FROM performance_metrics WHERE backtest_id = %s", (int(backtest_id),))[0][0]
-
-
-def _columns(frame: pd.DataFrame, names: tuple[str, ...], what: str) -> dict[str, Value]:
-    absent = [name for name in names if name not in frame]
-    if absent:
-        raise BadInput(f"{what} have no column {absent[0]!r}; needed: {' '.join(names)}")
-    return {name: _values(frame[name]) for name in names}
-
-
-def _values(column: pd.Series) -> np.ndarray:
-    if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return np.ma.array(column.array.as_unit("ms").asi8, mask=column.isna().to_numpy())
-    if column.dtype.kind in "OUT" or isinstance(column.dtype, pd.StringDtype | pd.CategoricalDtype):
-        return column.astype(object).to_numpy()
-    return column.to_numpy()
-
-
-def _finite(value: Any) -> Any:
-    """Plain data without what JSON has not."""
-    if isinstance(value, Mapping):
-        return {name: _finite(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(plain, float) and not np.isfinite(plain) else plain
 
 
 def _plain(value: Any) -> Any:

@@ -19,6 +19,7 @@ from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import parse_timeframe
 from cryptai_pipelines.storage.backtests import config_hash
 from cryptai_pipelines.storage.database import Cursor, Database
+from cryptai_pipelines.storage.frame_columns import finite
 from cryptai_pipelines.storage.merge_rows import merge_staged, stage
 from cryptai_pipelines.storage.tables import TABLES
 
@@ -99,7 +100,7 @@ def finish_sweep(cursor: Cursor, sweep_id: int, summary: Mapping[str, Any]) -> N
     """Write what came out; a number that is not finite becomes null."""
     cursor.execute(
         "UPDATE sweeps SET status = 'finished', finished_at = now(), summary = %s WHERE id = %s",
-        (Json(_finite(summary)), sweep_id),
+        (Json(finite(summary)), sweep_id),
     )
 
 
@@ -147,6 +148,11 @@ SELECT NULL FROM (
     SELECT DISTINCT p.sweep_id, p.point
     FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.kind = 'walk_forward' AND {_OF_SERIES}
 ) AS walked
+UNION ALL
+SELECT NULL FROM (
+    SELECT DISTINCT s.config - 'markets' FROM portfolio_results AS s WHERE s.strategy = %(strategy)s
+    AND s.timeframe = %(timeframe)s AND %(symbol)s = ANY(s.symbols) AND NOT s.failures ? %(symbol)s
+) AS together
 """
 
 
@@ -156,7 +162,8 @@ def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarr
 
     A backtest counts once per configuration, whatever rules the venue had for its market by then: nobody chose these. A point
     of a search counts once however many searches had it. The points of a walk-forward were tried on parts of the bars, whose
-    ratios scatter more than those of the whole: they count, without one.
+    ratios scatter more than those of the whole: they count, without one. So does a portfolio with the symbol in it: its ratio
+    is that of all of them together (`portfolios.trial_sharpes`).
     """
     keys = {"strategy": strategy, "symbol": series.symbol, "timeframe": series.timeframe.code}
     values = [row[0] for row in database.rows(_TRIALS, keys)]
@@ -178,11 +185,3 @@ def _result(metrics: Mapping[str, float | str | None] | None, refusal: str | Non
     if metrics is None:
         return refusal or ""
     return {name: math.nan if value is None else float(value) for name, value in metrics.items()}
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -49,6 +49,7 @@ DAY_COLUMNS = tuple(
     "total_value daily_return cumulative_return drawdown rolling_volatility rolling_sharpe var_95 trade_count win_rate "
     "profit_factor expectancy fees_paid".split()
 )
+PORTFOLIO_DAY_COLUMNS = (*DAY_COLUMNS, "benchmark", "gross_exposure", "net_exposure")
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,16 @@ _DAILY = Table(
     },
     ("backtest_id", "day"),
 )
+_PORTFOLIO_TRADES = Table(
+    "portfolio_trades",
+    {"portfolio_id": "int8", **{name: kind.rstrip("?") for name, kind in _TRADES.types.items() if name not in _TRADES.key[:1]}},
+    ("portfolio_id", "number"),
+)
+_PORTFOLIO_DAYS = Table(
+    "portfolio_days",
+    {"portfolio_id": "int8", "day": "date", **dict.fromkeys(PORTFOLIO_DAY_COLUMNS, "float8?")},
+    ("portfolio_id", "day"),
+)
 _POINTS = Table(
     "sweep_points",
     {
@@ -185,7 +196,8 @@ _POINTS = Table(
     ("sweep_id", "fold", "number"),
 )
 
-_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _STRUCTURE, _SIGNALS, _TRADES, _AMBIGUOUS, _DAILY, _POINTS)
+_RESULTS = (_TRADES, _AMBIGUOUS, _DAILY, _PORTFOLIO_TRADES, _PORTFOLIO_DAYS, _POINTS)
+_ALL = (_RAW, _MARKET, _QUARANTINE, _INDICATORS, _STRUCTURE, _SIGNALS, *_RESULTS)
 TABLES: dict[str, Table] = {table.name: table for table in _ALL}
 _DERIVED = ("technical_indicators", "market_structure", "signals")
 
