@@ -3,13 +3,13 @@ count is said in `finer_bars`, what they tell in `exits`; where they are read fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import Advance, EngineState, advance
+from cryptai_pipelines.backtest.engine import Advance, EngineState, advance_together
 from cryptai_pipelines.backtest.finer_bars import checked_finer, parts_of
 from cryptai_pipelines.backtest.kernel import AMBIGUOUS
 from cryptai_pipelines.backtest.market_arrays import BarArrays
@@ -37,24 +37,42 @@ _ROWS_AT_ONCE = 200_000
 def advance_with_finer(
     state: EngineState, bars: BarArrays, timeframe: Timeframe, finer: Mapping[Timeframe, ReadFiner]
 ) -> tuple[Advance, np.ndarray]:
-    """`engine.advance` as if all finer bars stood behind `bars`, and the bars of which they were asked (`ASKED_DTYPE`,
-    ascending). finer: how the bars of each shorter timeframe are read, which must divide `timeframe`.
+    """`advance_together_with_finer` of the bars of a single symbol, with the bars of which finer ones were asked."""
+    step, (asked,) = advance_together_with_finer(state, [bars], timeframe, [finer])
+    return step, asked
+
+
+def advance_together_with_finer(
+    state: EngineState,
+    symbols: Sequence[BarArrays],
+    timeframe: Timeframe,
+    finer: Sequence[Mapping[Timeframe, ReadFiner]],
+    *,
+    with_ledger: bool = False,
+) -> tuple[Advance, list[np.ndarray]]:
+    """`engine.advance_together` as if all finer bars stood behind the bars of each symbol, and of each the bars of which they
+    were asked (`ASKED_DTYPE`, ascending). finer: by symbol how the bars of each shorter timeframe are read, which must divide
+    `timeframe`.
 
     The bars are simulated, the finer ones of those that came out ambiguous are read, and they are simulated again from the
     same state, until no ambiguous bar is left that was not looked into: finer bars are asked of nothing else, so the result is
     that of all of them. A bar is looked into with the shortest timeframe of which it is complete.
     """
-    looked = np.zeros(len(bars.ts), dtype=bool)
-    finer_ms = np.zeros(len(bars.ts), dtype=np.int64)
+    parts, lengths = list(symbols), [len(bars.ts) for bars in symbols]
+    looked = [np.zeros(length, dtype=bool) for length in lengths]
+    finer_ms = [np.zeros(length, dtype=np.int64) for length in lengths]
     while True:
-        step = advance(state, bars)
-        rows = np.flatnonzero((step.judged == AMBIGUOUS) & ~looked)
-        looked[rows] = True
-        lengths, starts, parts = _look_into(bars.ts[rows], timeframe, finer)
-        if not lengths.any():
-            return step, _asked(bars.ts, step.judged, finer_ms)
-        finer_ms[rows] = lengths
-        bars = _with_parts(bars, rows, starts, parts)
+        step, told = advance_together(state, parts, with_ledger=with_ledger), False
+        judged = np.split(step.judged, np.cumsum(lengths)[:-1])
+        for place, bars in enumerate(parts):
+            rows = np.flatnonzero((judged[place] == AMBIGUOUS) & ~looked[place])
+            looked[place][rows] = True
+            found, starts, own = _look_into(bars.ts[rows], timeframe, finer[place])
+            if found.any():
+                finer_ms[place][rows], told = found, True
+                parts[place] = _with_parts(bars, rows, starts, own)
+        if not told:
+            return step, [_asked(bars.ts, *of) for bars, *of in zip(parts, judged, finer_ms, strict=True)]
 
 
 def _look_into(

@@ -86,8 +86,8 @@ def laid_out(symbols: Sequence[BarArrays]) -> MarketArrays:
 
 
 def joined(parts: Sequence[BarArrays]) -> BarArrays:
-    """Consecutive parts of one symbol, at least one, as one. Finer bars and funding of the parts are taken as following one
-    another too."""
+    """Consecutive parts of one symbol, at least one, as one. Each has its own finer bars, and all the same funding, as `rows`
+    leaves it."""
     laid = laid_out(parts)
     columns = {name: getattr(laid, name) for name in ("ts", "open", "high", "low", "close", "volume", "tradable")}
     return BarArrays(
@@ -97,8 +97,8 @@ def joined(parts: Sequence[BarArrays]) -> BarArrays:
         orders=laid.orders if len(laid.orders) else None,
         finer_starts=laid.finer_starts if len(laid.finer_starts) else None,
         finer=laid.finer if len(laid.finer_starts) else None,
-        funding_ts=laid.funding_ts if len(laid.funding_ts) else None,
-        funding_rate=laid.funding_rate if len(laid.funding_ts) else None,
+        funding_ts=parts[0].funding_ts,
+        funding_rate=parts[0].funding_rate,
     )
 
 

@@ -4,13 +4,13 @@ the resumable one `engine`."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.backtest.engine import EngineState, advance_together, settle, start
+from cryptai_pipelines.backtest.engine import Advance, EngineState, advance_together, settle, start
 from cryptai_pipelines.backtest.finer_bars import usual_step, with_finer_bars
 from cryptai_pipelines.backtest.fingerprint import portfolio_sha256
 from cryptai_pipelines.backtest.inputs import decision_arrays, funding_arrays, same_symbols
@@ -80,17 +80,14 @@ def simulate_portfolio(
         parameters = EngineParameters()
     if parameters.sizing == "volatility" and parameters.bars_per_year is None:
         parameters = replace(parameters, bars_per_year=_bars_per_year(arrays))
-    return simulate_arrays(dict(zip(symbols, arrays, strict=True)), parameters, _rules(symbols, markets))
+    run = advance_together(start(parameters, _rules(symbols, markets)), arrays, with_ledger=True)
+    return result_of(run, dict(zip(symbols, arrays, strict=True)))
 
 
-def simulate_arrays(
-    markets: Mapping[str, BarArrays], parameters: EngineParameters, rules: Sequence[MarketRules] | None = None
-) -> PortfolioResult:
-    """`simulate_portfolio` of what is checked and laid out already, one entry per symbol, at least one; rules in the order of
-    the symbols, None for none. Takes a fraction of the memory of the frames. `BadArgument` as `engine.start` raises it."""
+def result_of(run: Advance, markets: Mapping[str, BarArrays]) -> PortfolioResult:
+    """What a run with its ledger came to, from the first bar to the last of each symbol; markets: the bars, in their order.
+    What `simulate_portfolio` makes of frames, for whoever keeps no more than their arrays."""
     symbols, arrays = tuple(markets), list(markets.values())
-    state = start(parameters, [NO_RULES] * len(symbols) if rules is None else rules)
-    run = advance_together(state, arrays, with_ledger=True)
     final, *last_trades = settle(run.state)
     books = (run.trades, run.equity, run.ledger), (run.optimistic_trades, run.optimistic_equity, run.optimistic_ledger)
     clock = common_clock(arrays)

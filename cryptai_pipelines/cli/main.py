@@ -23,6 +23,7 @@ from cryptai_pipelines.cli import (
     import_bars,
     leakcheck,
     outages,
+    portfolio,
     quality,
     reconcile,
     replay,
@@ -69,6 +70,7 @@ app.command("quality")(quality.quality)
 app.command("import")(import_bars.import_bars)
 app.command("bars")(bars.bars)
 app.command("backtest")(backtest.backtest)
+app.command("portfolio")(portfolio.portfolio)
 app.command("explain")(explain.explain)
 app.command("strategies")(strategies.strategies)
 app.command("leakcheck")(leakcheck.leakcheck)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # These tell of a failure that the command itself explains in one line.
-_TOLD_BY_THE_COMMAND = ("cryptai_pipelines.orchestration.chain.walk",)
+_TOLD_BY_THE_COMMAND = (
+    "cryptai_pipelines.orchestration.chain.walk",
+    "cryptai_pipelines.orchestration.chain.portfolio_inputs",
+)
 
 
 @cache

@@ -80,6 +80,26 @@ def print_backtest(result: Mapping[str, Any]) -> None:
     mark = " (simulated)" if result["simulated"] else ""
     known = f", bars as known at {result['as_of']}" if result["as_of"] else ""
     title = f"{result['strategy']} on {result['symbol']} {result['timeframe']}{mark}{known}"
+    _print_metrics(title, result)
+
+
+def print_portfolio(result: Mapping[str, Any]) -> None:
+    """What each symbol brought, the metrics of all of them, and the entries that did not happen."""
+    table = Table("symbol", "trades", "profit", "share of it", "buy and hold", "correlation with the others")
+    for symbol, told in result["by_symbol"].items():
+        shares = (_formatted("total_return", told[name]) for name in ("share", "buy_and_hold_return"))
+        correlation = "not defined" if told["correlation"] is None else f"{told['correlation']:.2f}"
+        table.add_row(symbol, f"{told['trades']:,.0f}", f"{told['profit']:,.2f}", *shares, correlation)
+    print_table(table)
+    mark = " (simulated)" if result["simulated"] else ""
+    known = f", bars as known at {result['as_of']}" if result["as_of"] else ""
+    count = len(result["by_symbol"])
+    _print_metrics(f"{result['strategy']} on {count:,} symbols {result['timeframe']}{mark}{known}", result)
+    refused = ", ".join(f"{number:,} {reason}" for reason, number in result["refused"].items())
+    typer.echo(f"refused entries: {refused or 'none'}")
+
+
+def _print_metrics(title: str, result: Mapping[str, Any]) -> None:
     # A title that is longer than the table is wide would be wrapped in the middle of the moment.
     table = Table("metric", "value", title=title, min_width=len(title))
     counts = counts_among(result["metrics"])
@@ -92,7 +112,7 @@ def print_backtest(result: Mapping[str, Any]) -> None:
         typer.echo(told_ambiguity(counts))
     typer.echo(f"fees: {result['fees']}")
     typer.echo(f"market rules: {result['market_rules']}")
-    if result["funding"]:
+    if result.get("funding"):
         typer.echo(f"funding: {result['funding']}")
     _print_gates(result["gates"])
     if result["verdict"] is not None:

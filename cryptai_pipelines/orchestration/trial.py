@@ -8,8 +8,6 @@ from typing import Any
 
 from cryptai_pipelines.backtest.engine import settle, start
 from cryptai_pipelines.market.clock import format_moment, format_time
-from cryptai_pipelines.market.errors import BadInput, CryptaiError
-from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import assess, together
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial, engine_for, settled_result, simulate_blocks
@@ -19,7 +17,7 @@ from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
 from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, funding_of_result, publish, rules_of_result
 from cryptai_pipelines.orchestration.chain.steps import holding
-from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, read_inputs
+from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, nothing_simulated, read_inputs
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import ambiguous_bars, backtests, market_data, symbols
 from cryptai_pipelines.storage.database import Database
@@ -48,7 +46,7 @@ def run_trial(
         begin = start(engine_for(trial, series), (trial.market,))
         after, closed, asked = simulate_blocks(begin, inputs.blocks, tell, series.timeframe, finer)
         if not after.book["bars"]:
-            raise _nothing_simulated(trial, series, inputs.whole)
+            raise nothing_simulated(trial, series, inputs.whole)
         result = settled_result(trial, series, after, closed, asked, inputs.revision, run_id)
         days = value_days(lambda _: inputs.day_ends, trial, result.trades, backtests.no_days(), inputs.span)
         metrics = full_metrics(result.header, after, days.values, sum(inputs.filled))
@@ -101,11 +99,3 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
 def _counted(name: str, value: float | None) -> float | int | None:
     """Counts are whole numbers to whoever reads them as JSON."""
     return int(value) if value is not None and name in ("trade_count", "ambiguous_count", "metrics_version") else value
-
-
-def _nothing_simulated(trial: Trial, series: Series, whole: Interval) -> CryptaiError:
-    stored = f"stored: {format_time(whole.start_ms)} to {format_time(whole.end_ms)}"
-    if trial.window is not None:
-        return BadInput(f"no bars of {series} are stored between --start and --end; {stored}")
-    known = "" if trial.known_at_ms is None else f" was known at {format_moment(trial.known_at_ms)}"
-    return CryptaiError(f"no good bar of {series}{known or ' is stored'}; {stored}")

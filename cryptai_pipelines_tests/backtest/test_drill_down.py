@@ -14,11 +14,12 @@ from cryptai_pipelines.backtest import EngineParameters, drill_down
 from cryptai_pipelines.backtest.drill_down import (
     ASKED_DTYPE,
     NONE_ASKED,
+    advance_together_with_finer,
     advance_with_finer,
     ambiguity_counts,
     told_ambiguity,
 )
-from cryptai_pipelines.backtest.engine import EngineState, advance, start
+from cryptai_pipelines.backtest.engine import EngineState, advance, advance_together, start
 from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.backtest.parameters import MarketRules
@@ -100,6 +101,29 @@ def test_equals_all_finer_bars_at_once(seed, cuts):
     for ts, finer_ms in asked[["ts", "finer_ms"]].tolist():
         lengths = [timeframe.ms for timeframe in (Timeframe.M5, Timeframe.M15) if market.parts(ts, timeframe)]
         assert finer_ms == min(lengths, default=0)
+
+
+@given(SEEDS)
+def test_symbols_on_one_capital_equal_all_their_finer_bars_at_once(seed):
+    """What one symbol's finer bars tell may change what another's are asked."""
+    portfolio = random_portfolio(seed, 120)
+    rng = np.random.default_rng([seed, 9])
+    finer = {symbol: random_finer_bars(rng, bars, 15) for symbol, bars in portfolio.bars.items()}
+    plain, rules = portfolio._replace(finer={}).arrays()
+    behind, _ = portfolio._replace(finer=finer).arrays()
+    state = start(EngineParameters(**portfolio.parameters), rules)
+
+    def reader(frame: pd.DataFrame) -> drill_down.ReadFiner:
+        return lambda opens: frame[np.isin(index_ms(frame.index) // HOUR * HOUR, opens)]
+
+    readers = [{Timeframe.M15: reader(frame)} for frame in finer.values()]
+    whole = advance_together(state, behind, with_ledger=True)
+    step, asked = advance_together_with_finer(state, plain, Timeframe.H1, readers, with_ledger=True)
+    trades, wanted = ((one.trades, one.optimistic_trades) for one in (step, whole))
+    assert bits(step.state, trades) == bits(whole.state, wanted)
+    assert step.ledger.tobytes() == whole.ledger.tobytes()
+    judged = np.split(whole.judged, np.cumsum([len(bars.ts) for bars in plain])[:-1])
+    assert [one["ts"].tolist() for one in asked] == [bars.ts[of > 0].tolist() for bars, of in zip(plain, judged, strict=True)]
 
 
 @given(SEEDS)

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.backtest import EngineParameters
+from cryptai_pipelines.backtest.engine import advance_together, start
 from cryptai_pipelines.backtest.market_arrays import joined
 from cryptai_pipelines.backtest.metrics import full_metrics
-from cryptai_pipelines.backtest.portfolio import simulate_arrays
+from cryptai_pipelines.backtest.portfolio import result_of
 from cryptai_pipelines.backtest.portfolio_days import daily_metrics, day_rows, marked
 from cryptai_pipelines.backtest.portfolio_report import PortfolioReport, render_portfolio
 from cryptai_pipelines.backtest.review import ReviewInputs, review
@@ -59,7 +60,7 @@ def test_what_the_symbols_brought_is_what_the_portfolio_brought(seed: int) -> No
 
 @given(SEEDS, st.lists(st.integers(0, 120), max_size=5))
 def test_parts_joined_are_the_whole(seed: int, cuts: list[int]) -> None:
-    arrays, rules = random_portfolio(seed, 120)._replace(funding={}, finer={}).arrays()
+    arrays, rules = random_portfolio(seed, 120).arrays()
     edges = [0, *sorted(cuts)]
     parts = []
     for whole in arrays:
@@ -67,7 +68,8 @@ def test_parts_joined_are_the_whole(seed: int, cuts: list[int]) -> None:
         parts.append(joined([whole.rows(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]))
     parameters = EngineParameters(short=True, size=0.5)
     expected, given_parts = (
-        simulate_arrays({str(place): one for place, one in enumerate(kind)}, parameters, rules) for kind in (arrays, parts)
+        result_of(advance_together(start(parameters, rules), kind, with_ledger=True), dict(zip("ABCDEFGH", kind, strict=False)))
+        for kind in (arrays, parts)
     )
     assert given_parts.trades_sha256 == expected.trades_sha256
     assert given_parts.equity.equals(expected.equity)

@@ -49,6 +49,14 @@ USAGE = [
     ("backtest BTC-USDT --funding none.csv", "none.csv cannot be read: No such file"),
     ("backtest BTC-USDT --slippage-bps 20000", "slippage_bps 20000.0 below 10,000"),
     ("backtest BTC-USDT --min-risk-reward 0", "min_risk_reward 0.0 above 0"),
+    ("portfolio", "no symbol is named accepted: --all"),
+    ("portfolio BTC-USDT --all", "--all beside symbols accepted:"),
+    ("portfolio BTC-USDT ETHUSDT", "'ETHUSDT' BASE-QUOTE"),
+    ("portfolio BTC-USDT ETH-BTC", "quoted in BTC USDT accepted: one currency"),
+    ("portfolio --all --strategy nope", "'nope' accepted: trend_rsi_macd"),
+    ("portfolio --all --set max_positions=-1", "max_positions -1 from 0"),
+    ("portfolio --all --set max_position=1", "'max_position' trend_structure max_positions"),
+    ("portfolio --all --start 2024-01-02 --end 2024-01-01", "--end 2024-01-01 --start 2024-01-02 later"),
     ("backtest BTC-USDT -t 1h --timeframe 4h", "--timeframe 2 times '4h' once cryptai backtest --help"),
     ("bars BTC-USDT@1h --start 2024-01-01 --start 2024-01-01", "--start 2 times once"),
     ("bars BTC-USDT@1h -t 4h", "--timeframe 4h BTC-USDT@1h accepted: 1h"),
@@ -98,7 +106,7 @@ def test_a_wrong_argument_is_named_in_one_line(invoke: Invoke, home: Path, line:
     assert not home.exists()
 
 
-@pytest.mark.parametrize("line", [line for line, _ in USAGE if line.startswith(("sync", "backtest"))])
+@pytest.mark.parametrize("line", [line for line, _ in USAGE if line.startswith(("sync", "backtest", "portfolio"))])
 def test_with_json_the_same_line_is_an_object(invoke: Invoke, line: str) -> None:
     ended = invoke(*line.split(), "--json")
     assert ended.code == 2
@@ -113,7 +121,7 @@ def test_a_wrong_setting_is_named_in_one_line(invoke: Invoke, home: Path, name: 
 
 
 @pytest.mark.parametrize(("database", "words"), DATABASES, ids=[url for url, _ in DATABASES])
-@pytest.mark.parametrize("command", ["sync BTC-USDT", "db url", "db upgrade", "backtest BTC-USDT"])
+@pytest.mark.parametrize("command", ["sync BTC-USDT", "db url", "db upgrade", "backtest BTC-USDT", "portfolio --all"])
 def test_a_database_out_of_reach_is_named_without_its_password(
     invoke: Invoke, home: Path, database: str, words: str, command: str
 ) -> None:

@@ -21,6 +21,7 @@ READING = {
     "quality": ["quality {symbol}", "quality {symbol} -t {code}", "quality {symbol} --assess"],
     "bars": ["bars {symbol} -t {code}", "bars {symbol}@{code}", "bars {symbol}@{code} --as-of 2020-01-01"],
     "backtest": ["backtest {symbol} -t {code}"],
+    "portfolio": ["portfolio {symbol} -t {code}", "portfolio {symbol} ETH-USDT -t {code}"],
     "sweep": ["sweep {symbol} -t {code} --grid stop_loss=0.05,0.08"],
     "walkforward": ["walkforward {symbol} -t {code} --grid stop_loss=0.05,0.08 --train 20d --test 10d"],
     "explain": ["explain {symbol} 2020-01-01 -t {code}", "explain {symbol}@{code} 2020-01-01"],

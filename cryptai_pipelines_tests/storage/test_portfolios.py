@@ -71,7 +71,9 @@ def test_what_was_written_comes_back(database: Database) -> None:
     pd.testing.assert_frame_equal(portfolios.read_days(database, identity), days(2), check_exact=True, check_freq=False)
     assert portfolios.read_review(database, identity) == (None, [], [])
     with database.transaction() as cursor:
-        portfolios.save_review(cursor, identity, {"answer": "no", "dsr": math.nan}, [{"code": "a", "holds": np.bool_(True)}], [{}])
+        portfolios.save_review(
+            cursor, identity, {"answer": "no", "dsr": math.nan}, [{"code": "a", "holds": np.bool_(True)}], [{}]
+        )
     assert portfolios.read_review(database, identity) == ({"answer": "no", "dsr": None}, [{"code": "a", "holds": True}], [{}])
     assert portfolios.read_portfolio(database, {"other": 1}) is None
 

@@ -11,7 +11,8 @@ import pandas as pd
 from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.market.bars import index_ms
-from cryptai_pipelines.market.errors import CryptaiError
+from cryptai_pipelines.market.clock import format_moment, format_time
+from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain import validated_bars
@@ -97,6 +98,15 @@ def no_bars(series: Series) -> CryptaiError:
     """Nothing is stored of `series`, and how to change that."""
     how = f"cryptai sync {series.symbol} --timeframe {series.timeframe.code}"
     return CryptaiError(f"no validated bars of {series} are stored; fetch them with: {how}")
+
+
+def nothing_simulated(trial: Trial, series: Series, whole: Interval) -> CryptaiError:
+    """None of what is stored of `series` is for the trial."""
+    stored = f"stored: {format_time(whole.start_ms)} to {format_time(whole.end_ms)}"
+    if trial.window is not None:
+        return BadInput(f"no bars of {series} are stored between --start and --end; {stored}")
+    known = "" if trial.known_at_ms is None else f" was known at {format_moment(trial.known_at_ms)}"
+    return CryptaiError(f"no good bar of {series}{known or ' is stored'}; {stored}")
 
 
 def _within(whole: Interval, window: Interval | None) -> Interval:

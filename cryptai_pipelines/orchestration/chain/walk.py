@@ -59,10 +59,11 @@ def _walk_one(series: Series, steps: Sequence[Step], hold: Hold) -> SeriesResult
     except Exception as error:  # a fault of one series, of any kind, must not keep its siblings from the end of the chain
         failed_at = steps[min(len(outcomes), len(steps) - 1)].asset
         logger.warning("%s failed at %s: %s", series, failed_at, error, exc_info=logger.isEnabledFor(logging.DEBUG))
-        return SeriesResult(series, tuple(outcomes), failed_at, _one_line(error))
+        return SeriesResult(series, tuple(outcomes), failed_at, one_line(error))
     return SeriesResult(series, tuple(outcomes))
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an error says, on one line; its kind where it says nothing."""
     text = " ".join(str(error).split())
     return text or type(error).__name__
