@@ -81,6 +81,8 @@ def _print(result: Mapping[str, Any]) -> None:
     print_table([*names, *metrics], rows)
     refused = f", {result['points_refused']:,} refused" if result["points_refused"] else ""
     say(f"{counted(result['points'], 'point')}, {result['points_resumed']:,} of them from before{refused}")
+    say(f"fees: {result['fees']}")
+    say(f"market rules: {result['market_rules']}")
     for name, what in (("dsr", "deflated Sharpe ratio"), ("pbo", "probability of overfitting")):
         value = result[name]
         told = "not defined" if value is None or value != value else f"{value:.3f}"

@@ -85,6 +85,8 @@ def _print(result: Mapping[str, Any]) -> None:
     )
     objective, summary = result["objective"], result["summary"]
     print_table(["test", "chosen", f"{objective} before", f"{objective} in the test", "return in the test"], rows)
+    say(f"fees: {result['fees']}")
+    say(f"market rules: {result['market_rules']}")
     efficiency = summary["efficiency"]
     told = "not defined" if efficiency != efficiency else f"{efficiency:.2f}"
     say(f"walk-forward efficiency: {told}, {objective} lost out of sample: {summary['loss']:.3f}")

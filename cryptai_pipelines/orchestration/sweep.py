@@ -14,15 +14,16 @@ import numpy as np
 from cryptai_pipelines.backtest.heat_map import heat_map_page
 from cryptai_pipelines.backtest.report import replace_file
 from cryptai_pipelines.backtest.search import Batch, Found, Plan, daily_returns_of, search
-from cryptai_pipelines.backtest.subject import Span, Subject, check_space, signal_parameters
+from cryptai_pipelines.backtest.subject import Span, Subject, check_space, parameters_of, signal_parameters
 from cryptai_pipelines.backtest.surface import default_pair, surface
+from cryptai_pipelines.backtest.venue_fees import told_fees
 from cryptai_pipelines.backtest.workers import Submit, local_workers
 from cryptai_pipelines.market.bars import OHLCV, index_ms
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import BadInput
 from cryptai_pipelines.market.intervals import Interval, clipped
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.orchestration.chain.market_rules import market_rules
+from cryptai_pipelines.orchestration.chain.market_rules import market_rules, told_rules
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars
 from cryptai_pipelines.orchestration.chain.trial_parameters import own_parameters, parameter_layers
 from cryptai_pipelines.orchestration.cluster import cluster_workers
@@ -90,7 +91,7 @@ def run_sweep(database: Database, settings: Settings, request: Request, on_point
             "best": _ranked(found, plan.objective),
             "heat_map": _map(found, request, log.id, settings.home.resolve() / "reports"),
         }
-        return log.finish({**told, **bars_told(subject, span)})
+        return log.finish({**told, **bars_told(subject, span), **costs_told(subject, plan, settings.exchange)})
 
 
 def read_subject(database: Database, settings: Settings, request: Request) -> tuple[Subject, Span]:
@@ -143,6 +144,14 @@ def bars_told(subject: Subject, span: Span) -> dict[str, Any]:
     """Which bars a search was about."""
     first, last = edges(subject, span)
     return {"bars": span.end - span.begin, "first_bar": first, "last_bar": last}
+
+
+def costs_told(subject: Subject, plan: Plan, venue: str) -> dict[str, str]:
+    """The fees of all points and the rules of the market, in words."""
+    engine, searched = parameters_of(subject, {})[1], {dimension.name for dimension in plan.space}
+    own = bool(searched & {"fee_rate", "maker_fee_rate"})
+    fees = "those of each point" if own else told_fees(venue, engine.fee_rate, engine.maker_fee_rate)
+    return {"fees": fees, "market_rules": told_rules(subject.market.told)}
 
 
 def edges(subject: Subject, span: Span) -> list[str]:

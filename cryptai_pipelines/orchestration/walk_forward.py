@@ -17,7 +17,7 @@ from cryptai_pipelines.backtest.trade_statistics import entry_volumes
 from cryptai_pipelines.backtest.valuation import exposure_at_closes
 from cryptai_pipelines.backtest.walk_forward import Length, WalkForward, Window, walk_forward, windows_of
 from cryptai_pipelines.market.bars import index_ms
-from cryptai_pipelines.orchestration.sweep import Request, bars_told, config_of, edges, read_subject, workers_for
+from cryptai_pipelines.orchestration.sweep import Request, bars_told, config_of, costs_told, edges, read_subject, workers_for
 from cryptai_pipelines.orchestration.sweep_log import OnPoints, logged
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import sweeps
@@ -60,7 +60,7 @@ def run_walk_forward(
         title = f"{request.series} {request.strategy_name}, walk-forward out of sample"
         replace_file(path, equity_png(_day_ends(walked), subject.capital, title))
         told = {"objective": plan.objective, **_told(walked, subject, plan.objective), "picture": str(path)}
-        return log.finish({**told, **bars_told(subject, span)})
+        return log.finish({**told, **bars_told(subject, span), **costs_told(subject, plan, settings.exchange)})
 
 
 def _told(walked: WalkForward, subject: Subject, objective: str) -> dict[str, Any]:

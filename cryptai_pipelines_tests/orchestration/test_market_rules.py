@@ -111,8 +111,9 @@ def test_a_trial_and_a_point_of_a_search_are_the_scheduled_result(ready) -> None
     assert "prices in steps of 50, quantities in steps of 0.01, entries of at least 10" in told["market_rules"]
     space = (Dimension("take_profit", (settings.take_profit, 0.05)), Dimension("rsi_window", (3, 9)))
     request = Request(SERIES, STRATEGY, Plan(space), jobs=1)
-    [best, *others] = run_sweep(database, settings, request, lambda *_: None)["best"]
-    [point] = [one for one in (best, *others) if one["point"] == {"take_profit": settings.take_profit, "rsi_window": 3}]
+    swept = run_sweep(database, settings, request, lambda *_: None)
+    assert (swept["fees"], swept["market_rules"]) == (told["fees"], told["market_rules"])
+    [point] = [one for one in swept["best"] if one["point"] == {"take_profit": settings.take_profit, "rsi_window": 3}]
     for name in ("total_return", "max_drawdown", "fees_paid", "trade_count", "sharpe"):
         assert point["metrics"][name] == pytest.approx(header.metrics[name], rel=1e-12), name
 

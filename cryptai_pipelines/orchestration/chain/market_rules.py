@@ -4,6 +4,7 @@ each is applied is the affair of `backtest`."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from cryptai_pipelines.backtest.parameters import NO_RULES, MarketRules
@@ -25,6 +26,12 @@ def market_rules(database: Database, venue: str, symbol: str) -> MarketRules:
     if listing is None:
         return NO_RULES
     return MarketRules(*(_rule(value) for value in (listing.tick_size, listing.lot_size, listing.min_notional)))
+
+
+def told_rules(market: Mapping[str, float]) -> str:
+    """The rules that there are, by name, in words."""
+    words = {"tick": "prices in steps of", "lot": "quantities in steps of", "min_notional": "entries of at least"}
+    return ", ".join(f"{told} {market[name]:g}" for name, told in words.items() if name in market) or "none known"
 
 
 def _rule(value: float | None) -> float:

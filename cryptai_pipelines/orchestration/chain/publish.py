@@ -16,6 +16,7 @@ from cryptai_pipelines.backtest.venue_fees import told_fees
 from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import Assessment
+from cryptai_pipelines.orchestration.chain.market_rules import told_rules
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
 from cryptai_pipelines.storage.database import Database
@@ -89,9 +90,7 @@ def fees_of_result(venue: str, header: BacktestHeader) -> str:
 
 def rules_of_result(header: BacktestHeader) -> str:
     """What the venue's listing prescribed for the orders."""
-    words = {"tick": "prices in steps of", "lot": "quantities in steps of", "min_notional": "entries of at least"}
-    market = header.config.get("market", {})
-    return ", ".join(f"{told} {market[name]:g}" for name, told in words.items() if name in market) or "none known"
+    return told_rules(header.config.get("market", {}))
 
 
 def funding_of_result(header: BacktestHeader) -> str | None:
