@@ -98,6 +98,7 @@ def _refused_section(report: PortfolioReport) -> str:
 def _exposure_figure(exposure: pd.DataFrame) -> Figure:
     colors = {"gross": "#1f5fa8", "net": "#8a94a0"}
     traces = [line_trace(last_of_buckets(exposure[name] * 100, _POINTS), name, color) for name, color in colors.items()]
+    traces[1]["line"] |= {"dash": "dot"}  # it hides the other one where there are no shorts
     return figure_of(traces, "% of equity")
 
 
@@ -107,7 +108,8 @@ def _correlation_figure(profits: pd.DataFrame) -> Figure:
     cells = [[round(value, 3) if math.isfinite(value) else None for value in row] for row in matrix.to_numpy().tolist()]
     figure = figure_of([{"type": "heatmap", "x": names, "y": names, "z": cells, "zmin": -1, "zmax": 1}], "")
     figure["data"][0]["colorscale"] = [[0, "#b3372f"], [0.5, "#ffffff"], [1, "#1f5fa8"]]
-    figure["layout"]["xaxis"]["type"] = figure["layout"]["yaxis"]["type"] = "category"
+    for axis in ("xaxis", "yaxis"):
+        figure["layout"][axis] |= {"type": "category", "automargin": True}
     figure["layout"]["hovermode"] = "closest"
     figure["layout"]["yaxis"]["autorange"] = "reversed"
     return figure

@@ -9,7 +9,7 @@ h1{font-size:1.6rem;margin:0}h2{font-size:1.05rem;margin:0 0 12px}
 header p{margin:4px 0 16px;color:var(--soft)}
 header .mark{display:inline-block;padding:4px 12px;border-radius:4px;background:#fff3cd;color:#664d03;font-weight:600}
 section{background:#fff;border:1px solid var(--line);border-radius:8px;padding:16px;margin:16px 0;min-width:0}
-.chart{width:100%;height:340px}.chart.drawdown{height:200px}
+.chart{width:100%;height:340px}.chart.drawdown{height:200px}.chart.correlation{height:620px}
 .cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(140px,1fr));gap:12px;margin:0}
 .cards div{background:#fff;border:1px solid var(--line);border-radius:8px;padding:10px 14px}
 .cards dt{color:var(--soft);font-size:.8rem}.cards dd{margin:0;font-size:1.3rem;font-variant-numeric:tabular-nums}

@@ -3,7 +3,7 @@ been received by then. Nothing is written here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,16 @@ _COLUMNS = (*BAR_COLUMNS, "is_filled", "source", "origin")
 
 
 def read_bars(
-    database: Database, series: Series, within: Interval | None = None, known_at_ms: int | None = None
+    database: Database,
+    series: Series,
+    within: Interval | None = None,
+    known_at_ms: int | None = None,
+    columns: Sequence[str] = _COLUMNS,
 ) -> Iterator[pd.DataFrame]:
     """The validated bars of `within` (all without) in blocks, ascending; with `known_at_ms` as they were known at that moment.
 
-    Frames as of `market_data.read`: index `ts`, `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin`. Which source
-    is believed follows from their order at that moment.
+    Frames as of `market_data.read`: index `ts` and of `BAR_COLUMNS` float64, `is_filled` bool, `source` and `origin` those of
+    `columns`. Which source is believed follows from their order at that moment.
     """
     hull = _hull(database, series)
     if hull is None:
@@ -40,9 +44,9 @@ def read_bars(
     span = hull if within is None else clipped(within, hull)
     if known_at_ms is None:
         for block in blocks(*span, series.timeframe):
-            yield market_data.read(database, series, *block)
+            yield market_data.read(database, series, *block, columns=columns)
         return
-    yield from _as_known(database, series, span, known_at_ms)
+    yield from (block[list(columns)] for block in _as_known(database, series, span, known_at_ms))
 
 
 def known_span(database: Database, series: Series, known_at_ms: int) -> Interval | None:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.inputs import decision_arrays
 from cryptai_pipelines.backtest.market_arrays import BarArrays
-from cryptai_pipelines.market.bars import index_ms
+from cryptai_pipelines.market.bars import BAR_COLUMNS, index_ms
 from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.intervals import Interval, clipped
@@ -55,7 +55,8 @@ def read_inputs(database: Database, series: Series, trial: Trial) -> TrialInputs
     span = _within(whole, trial.window)
     if trial.funding is not None:
         trial.funding.check_within(span)
-    bars = read_bars(database, series, Interval(0, span.end_ms), trial.known_at_ms)
+    # What `signals` reads, and no more: the sources of bars, a text each, take long to read.
+    bars = read_bars(database, series, Interval(0, span.end_ms), trial.known_at_ms, (*BAR_COLUMNS, "is_filled"))
     notes = list[pd.Series](), list[int](), list[GateEvidence]()
     return TrialInputs(whole, span, judged.revision, _blocks(series, trial, bars, span, *notes), *notes)
 
