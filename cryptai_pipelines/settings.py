@@ -54,7 +54,9 @@ class Settings(BaseSettings):
     fetch_threads: int = Field(4, ge=1, le=32, description="Series fetched at the same time, and stretches of a long one")
     lease_seconds: float = Field(300.0, gt=0, description="How long a writer may be silent before another takes its series")
     initial_capital: float = Field(10_000.0, gt=0, description="Capital of a backtest, in the quote currency")
-    fee_rate: float = Field(0.001, ge=0, lt=1, description="Fee per side, as a share of the notional")
+    fee_rate: float = Field(
+        0.001, ge=0, lt=1, description="Fee per side, as a share of the notional; unset, what the venue charges"
+    )
     slippage_bps: float = Field(2.0, ge=0, lt=10_000, description="Slippage per side, in basis points")
     take_profit: float = Field(0.15, gt=0, description="Target above the entry price, as a share of it")
     stop_loss: float = Field(0.08, gt=0, lt=1, description="Stop below the entry price, as a share of it")

@@ -42,9 +42,10 @@ def backtest_review(store: StoreResource) -> dg.MaterializeResult:
     from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
     from cryptai_pipelines.storage.backtests import scheduled_reviews
 
-    strategy = scheduled_trial(store.settings()).strategy.name
+    settings = store.settings()
+    strategy = scheduled_trial(settings).strategy.name
     with store.open() as database:
-        reviews = scheduled_reviews(database, strategy)
+        reviews = scheduled_reviews(database, strategy, settings.series)
     held = [one for findings in reviews.values() for one in findings if one["holds"]]
     return dg.MaterializeResult(
         metadata={

@@ -30,7 +30,8 @@ def is_review(key: dg.AssetCheckKey) -> bool:
 
 
 def review_results(asset: str, reviews: Reviews) -> list[dg.AssetCheckResult]:
-    """What each rule says of the results that were reviewed. A rule that could judge none of them passes, and says so."""
+    """What each rule says of the results that were reviewed. A rule that could judge none of them passes, and says so; when
+    nothing was reviewed at all none passes: a check must not be green because nobody looked."""
     return [_result(asset, rule.__name__, reviews) for rule in RULES]
 
 
@@ -42,7 +43,7 @@ def _result(asset: str, code: str, reviews: Reviews) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=_PREFIX + code,
-        passed=not held,
+        passed=bool(reviews) and not held,
         severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         description="\n".join((complaints or others)[:_DESCRIBED]) or "Nothing was reviewed.",
         metadata={

@@ -168,7 +168,8 @@ def review_new_results(context: dg.SensorEvaluationContext, store: StoreResource
 
     try:
         with store.open() as database:
-            digest = reviews_digest(database, scheduled_trial(store.settings()).strategy.name)
+            settings = store.settings()
+            digest = reviews_digest(database, scheduled_trial(settings).strategy.name, settings.series)
     except CryptaiError as error:
         return dg.SkipReason(f"could not read: {error}")
     if digest in (None, context.cursor):

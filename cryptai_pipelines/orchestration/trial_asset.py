@@ -80,7 +80,8 @@ def _run(context: dg.AssetExecutionContext, store: StoreResource, progress: Prog
             else:
                 context.log_event(_materialization(series, told))
                 reviews[series] = read_review(database, told["backtest_id"])[1]
-    yield from review_results(NAME, reviews)
+    if reviews:
+        yield from review_results(NAME, reviews)
     if failed:
         raise _failure(failed, len(reviews) + len(failed))
 

@@ -122,26 +122,29 @@ def read_review(db: Database, backtest_id: int) -> tuple[dict[str, Any] | None, 
     return (rows[0][0], rows[0][1] or []) if rows else (None, [])
 
 
-def scheduled_reviews(db: Database, strategy: str) -> dict[Series, list[dict[str, Any]]]:
-    """The findings of the scheduled result of `strategy`, by series: of several, with other parameters, the latest. A result
+_LATEST_REVIEWS = (
+    " (SELECT DISTINCT ON (symbol, timeframe) symbol, timeframe, review FROM backtest_results"
+    " JOIN unnest(%s::text[], %s::text[]) AS asked (symbol, timeframe) USING (symbol, timeframe)"
+    " WHERE strategy = %s AND config ->> 'kind' = 'scheduled' ORDER BY symbol, timeframe, updated_at DESC, id DESC) AS latest"
+    " WHERE jsonb_typeof(review) = 'array'"
+)
+
+
+def scheduled_reviews(db: Database, strategy: str, series: Sequence[Series]) -> dict[Series, list[dict[str, Any]]]:
+    """The findings of the scheduled results of `strategy`, by series: of several, with other parameters, the latest. A result
     that was not reviewed yet is left out."""
-    rows = db.rows(
-        "SELECT symbol, timeframe, review FROM (SELECT DISTINCT ON (symbol, timeframe) symbol, timeframe, review"
-        " FROM backtest_results WHERE strategy = %s AND config ->> 'kind' = 'scheduled'"
-        " ORDER BY symbol, timeframe, updated_at DESC, id DESC) AS latest WHERE review IS NOT NULL",
-        (strategy,),
-    )
+    rows = db.rows(f"SELECT symbol, timeframe, review FROM{_LATEST_REVIEWS}", _asked(strategy, series))
     return {Series(symbol, parse_timeframe(code)): findings for symbol, code, findings in rows}
 
 
-def reviews_digest(db: Database, strategy: str) -> str | None:
-    """A text that changes with any of the `scheduled_reviews`; None while there are none."""
-    rows = db.rows(
-        "SELECT md5(string_agg(id || md5(review::text), ',' ORDER BY id)) FROM backtest_results"
-        " WHERE strategy = %s AND config ->> 'kind' = 'scheduled' AND review IS NOT NULL",
-        (strategy,),
-    )
-    return rows[0][0]
+def reviews_digest(db: Database, strategy: str, series: Sequence[Series]) -> str | None:
+    """A text that is another one whenever the `scheduled_reviews` are others; None while there are none."""
+    told = "SELECT md5(string_agg(concat_ws(' ', symbol, timeframe, md5(review::text)), ',' ORDER BY symbol, timeframe)) FROM"
+    return db.rows(told + _LATEST_REVIEWS, _asked(strategy, series))[0][0]
+
+
+def _asked(strategy: str, series: Sequence[Series]) -> tuple[list[str], list[str], str]:
+    return [one.symbol for one in series], [one.timeframe.code for one in series], strategy
 
 
 def replace_trades(cursor: Cursor, backtest_id: int, from_number: int, trades: pd.DataFrame) -> int:

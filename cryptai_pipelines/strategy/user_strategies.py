@@ -61,7 +61,7 @@ def installed_strategy(entry: EntryPoint, taken: Mapping[str, Strategy]) -> Stra
     """The strategy behind an entry point. `BadArgument` as for `strategy_of_file`."""
     try:
         thing = entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever a package does when it is imported is told as its own fault
         raise BadArgument(f"strategy {entry.name!r} of {entry.value} cannot be loaded: {_told(error)}") from error
     if not isinstance(thing, Strategy):
         raise BadArgument(f"strategy {entry.name!r} of {entry.value} is a {type(thing).__name__}; accepted: a Strategy")

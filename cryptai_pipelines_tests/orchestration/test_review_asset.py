@@ -39,8 +39,8 @@ def all_findings(**changed: dict[str, object]) -> list[dict[str, object]]:
     return [{**one, **changed.get(code, {})} for code, one in found.items()]
 
 
-def put(database: Database, series: Series, findings: list[dict[str, object]], kind: str = "scheduled") -> None:
-    config = {"kind": kind, "of": series.key}
+def put(database: Database, series: Series, findings: list[dict[str, object]], kind: str = "scheduled", of: str = "") -> None:
+    config = {"kind": kind, "of": of}
     header = backtests.BacktestHeader(STRATEGY, series, config, 0, 3_600_000, 2, 0, 0, {}, "0" * 64, "1", 1)
     with database.transaction() as cursor:
         identity = backtests.save_backtest(cursor, header)
@@ -49,7 +49,7 @@ def put(database: Database, series: Series, findings: list[dict[str, object]], k
 
 @pytest.fixture
 def defs(database: Database, tmp_path: Path) -> Iterator[dg.Definitions]:
-    yield definitions_for(database, settings_for("http://127.0.0.1:9", tmp_path))
+    yield definitions_for(database, settings_for("http://127.0.0.1:9", tmp_path, symbols="BTC-USDT,ETH-USDT"))
 
 
 def checks(result: object) -> dict[str, dg.AssetCheckEvaluation]:
@@ -120,11 +120,29 @@ def test_a_page_names_the_severe_ones_first_and_nothing_reviewed_says_so():
     findings = [finding("few_trades", holds=True), finding("ruin", holds=True, severity="error"), finding("odd", holds=False)]
     assert review_page({BITCOIN: findings}).splitlines()[-1] == "| BTC-USDT 1h | 2 | **ruin**, few_trades |"
     assert review_page({}) == "nothing was reviewed"
-    assert {one.metadata["series"].value for one in review_results("backtest_review", {})} == {0}
+    nothing = review_results("backtest_review", {})
+    assert {(one.passed, one.metadata["series"].value, one.description) for one in nothing} == {
+        (False, 0, "Nothing was reviewed.")
+    }
 
 
-def test_stored_reviews_are_of_the_database_alone(database):
+def test_the_sensor_sees_that_parameters_went_back_to_earlier_ones(database, instance, defs):
+    """The review that is shown is then another one, though none was written anew."""
+    put(database, BITCOIN, all_findings(ruin={"holds": True}), of="earlier")
+    _, earlier = look(defs, instance, None)
+    put(database, BITCOIN, all_findings(), of="later")
+    _, later = look(defs, instance, earlier)
+    put(database, BITCOIN, all_findings(ruin={"holds": True}), of="earlier")
+    asked, again = look(defs, instance, later)
+    assert asked and earlier == again != later
+
+
+def test_what_is_not_scheduled_or_not_reviewed_yet_is_not_shown(database):
     put(database, BITCOIN, all_findings())
+    put(database, ETHER, all_findings())
     with database.transaction() as cursor:
-        cursor.execute("UPDATE backtest_results SET review = %s WHERE symbol = 'BTC-USDT'", (Json(None),))
-    assert backtests.scheduled_reviews(database, "another") == {}
+        cursor.execute("UPDATE backtest_results SET review = %s WHERE symbol = 'ETH-USDT'", (Json(None),))
+    assert set(backtests.scheduled_reviews(database, STRATEGY, [BITCOIN, ETHER])) == {BITCOIN}
+    assert backtests.scheduled_reviews(database, STRATEGY, [ETHER]) == {}
+    assert backtests.scheduled_reviews(database, "another", [BITCOIN]) == {}
+    assert backtests.reviews_digest(database, STRATEGY, [ETHER]) is None

@@ -130,6 +130,11 @@ def test_what_is_of_another_type_is_refused_before_a_run(database, instance, tmp
         run(defs, instance, config)
 
 
+def test_where_nobody_looked_no_check_is_green(database, instance, tmp_path):
+    result = run(definitions_for(database, settings_for("http://127.0.0.1:9", tmp_path)), instance, {})
+    assert not result.success and not result.get_asset_check_evaluations()
+
+
 def test_a_value_outside_what_is_accepted_is_named(database, instance, tmp_path):
     store(database, SERIES, hourly(100))
     defs = definitions_for(database, settings_for("http://127.0.0.1:9", tmp_path))
