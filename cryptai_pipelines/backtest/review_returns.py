@@ -104,6 +104,8 @@ def luck_of_trials(inputs: ReviewInputs) -> Finding:
     alone, among = probabilistic_sharpe(_returns(inputs)), deflated_sharpe(_returns(inputs), inputs.trial_sharpes)
     if not alone >= CONFIDENCE:
         return not_judged("luck_of_trials", "warn", CONFIDENCE, "the result is not significant even as a single trial")
+    if math.isnan(among):
+        return not_judged("luck_of_trials", "warn", CONFIDENCE, "fewer than two different ratios of the trials are known")
     sentence = (
         f"An edge by itself with {alone:.1%}, among {len(inputs.trial_sharpes):,} trials with {among:.1%};"
         f" below {CONFIDENCE:.0%} the number of trials explains it."

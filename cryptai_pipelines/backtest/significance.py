@@ -23,6 +23,7 @@ _MOST_BLOCKS = 20
 _NORMAL = NormalDist()
 _EULER = 0.5772156649015329
 _SPLITS_AT_A_TIME = 2_000
+_SAME_RATIO = 1e-9
 _TERMS = 10_000
 _LOG_ROOT_PI = 0.5 * math.log(math.pi)
 
@@ -91,13 +92,21 @@ def student_tail(statistic: float, freedom: int) -> float:
 
 def luckiest_sharpe(trial_sharpes: np.ndarray) -> float:
     """The Sharpe ratio that the best of that many trials without any skill is expected to show: their standard deviation times
-    (1 - g) Phi^-1(1 - 1/N) + g Phi^-1(1 - 1/(N e)), g being Euler's constant. A trial without a ratio (NaN) adds to their
-    number N only. 0 for a single trial, NaN for none, and where fewer than two of several have a ratio."""
-    count, known = len(trial_sharpes), trial_sharpes[np.isfinite(trial_sharpes)]
+    (1 - g) Phi^-1(1 - 1/N) + g Phi^-1(1 - 1/(N e)), g being Euler's constant. A trial without a ratio (NaN), or with the ratio
+    of another, adds to their number N only: the deviation is that of the different ratios, because of trials that came to the
+    same nothing is learnt of how far luck goes. 0 for a single trial, NaN for none, and where several have fewer than two
+    different ratios."""
+    count, known = len(trial_sharpes), _different(trial_sharpes[np.isfinite(trial_sharpes)])
     if count < 2 or len(known) < 2:
         return 0.0 if count == len(known) == 1 else math.nan
     extreme = (1 - _EULER) * _NORMAL.inv_cdf(1 - 1 / count) + _EULER * _NORMAL.inv_cdf(1 - 1 / (count * math.e))
     return float(np.std(known, ddof=1)) * extreme
+
+
+def _different(ratios: np.ndarray) -> np.ndarray:
+    """One of each, whatever the last digits."""
+    ordered = np.sort(ratios)
+    return ordered[np.diff(ordered, prepend=-math.inf) > _SAME_RATIO]
 
 
 def deflated_sharpe(returns: np.ndarray, trial_sharpes: np.ndarray) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -113,14 +114,31 @@ def parameters_of(subject: Subject, point: Point) -> tuple[Any, EngineParameters
 
 
 def point_key(subject: Subject, point: Point, span: Span | None) -> str:
-    """SHA-256 of all that the metrics of a point depend on, so that one point has one key in whatever search it is."""
+    """SHA-256 of all that is chosen with a point, so that it has one key in whatever search it is: that of a backtest of these
+    parameters (`chosen`), too. Bars and rules of the market are not chosen, so a point's metrics are known by its key only
+    within searches of the same `Subject.inputs`."""
     try:
-        rules, engine = parameters_of(subject, point)
-        parameters = {"rules": asdict(rules), "engine": engine.told}
+        parameters = chosen(subject.found, *parameters_of(subject, point))
     except BadArgument:
-        parameters = {"refused": {**subject.defaults, **subject.asked, **point}}
-    content = {**subject.inputs, **parameters, "span": None if span is None else list(span)}
+        refused = {**subject.defaults, **subject.asked, **point}
+        parameters = {"strategy": subject.found.name, "strategy_version": subject.found.code_version, "refused": refused}
+    content = {**parameters, "window": None if span is None else list(span)}
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def chosen(strategy: Strategy, rules: Any, engine: EngineParameters) -> dict[str, Any]:
+    """What a backtest is known by besides its window, as plain data: strategy and parameters, None for infinity."""
+    return {
+        "strategy": strategy.name,
+        "strategy_version": strategy.code_version,
+        "rules": _without_infinity(asdict(rules)),
+        "engine": _without_infinity(engine.told),
+    }
+
+
+def _without_infinity(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity, which stands for "no target"."""
+    return {name: None if isinstance(value, float) and math.isinf(value) else value for name, value in values.items()}
 
 
 def bars_sha256(bars: pd.DataFrame) -> str:

@@ -132,27 +132,24 @@ def read_results(database: Database, sweep_id: int) -> dict[str, Result]:
 
 
 _OF_SERIES = "s.strategy = %(strategy)s AND s.symbol = %(symbol)s AND s.timeframe = %(timeframe)s"
-_TRIALS = f"""
-SELECT ratio FROM (
-    SELECT DISTINCT ON (s.config - 'market')
-        (s.metrics->>'sharpe')::double precision / sqrt((s.metrics->>'periods_per_year')::double precision) AS ratio
-    FROM backtest_results AS s WHERE {_OF_SERIES} ORDER BY s.config - 'market', s.updated_at DESC, s.id DESC
-) AS tested
-UNION ALL
-SELECT sharpe / sqrt(365.0) FROM (
-    SELECT DISTINCT p.key, (p.metrics->>'sharpe')::double precision AS sharpe
-    FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.kind = 'sweep' AND {_OF_SERIES}
-) AS swept
-UNION ALL
-SELECT NULL FROM (
-    SELECT DISTINCT p.sweep_id, p.point
+_BACKTESTS = f"""
+SELECT s.config - 'kind' - 'market',
+    (s.metrics->>'sharpe')::double precision / sqrt((s.metrics->>'periods_per_year')::double precision)
+FROM backtest_results AS s WHERE {_OF_SERIES} ORDER BY s.updated_at, s.id
+"""
+_SEARCHED = f"""
+SELECT DISTINCT ON (p.key) p.key, (p.metrics->>'sharpe')::double precision / sqrt(365.0)
+FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.kind = 'sweep' AND {_OF_SERIES}
+ORDER BY p.key, p.sweep_id DESC
+"""
+_WITHOUT_RATIO = f"""
+SELECT (SELECT count(*) FROM (
+    SELECT DISTINCT p.point, s.config->'defaults', s.config->'asked', s.config->'strategy_version', s.config->'windows'
     FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.kind = 'walk_forward' AND {_OF_SERIES}
-) AS walked
-UNION ALL
-SELECT NULL FROM (
+) AS walked) + (SELECT count(*) FROM (
     SELECT DISTINCT s.config - 'markets' FROM portfolio_results AS s WHERE s.strategy = %(strategy)s
     AND s.timeframe = %(timeframe)s AND %(symbol)s = ANY(s.symbols) AND NOT s.failures ? %(symbol)s
-) AS together
+) AS together)
 """
 
 
@@ -160,14 +157,19 @@ def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarr
     """The Sharpe ratio per day of every trial that was ever made of a strategy on a series, NaN for one that has none; how many
     there are is the number of trials. What `significance.deflated_sharpe` wants to know.
 
-    A backtest counts once per configuration, whatever rules the venue had for its market by then: nobody chose these. A point
-    of a search counts once however many searches had it. The points of a walk-forward were tried on parts of the bars, whose
-    ratios scatter more than those of the whole: they count, without one. So does a portfolio with the symbol in it: its ratio
-    is that of all of them together (`portfolios.trial_sharpes`).
+    A trial is what was chosen: strategy, parameters, window. It counts once, whether the schedule, a person or a search made
+    it, how often, on which bars, and whatever rules the venue had for the market by then; with the ratio of the latest
+    backtest, else of the latest search. The points of a walk-forward were tried on parts of the bars, whose ratios scatter more
+    than those of the whole: they count, without one. So does a portfolio with the symbol in it: its ratio is that of all of
+    them together (`portfolios.trial_sharpes`).
     """
     keys = {"strategy": strategy, "symbol": series.symbol, "timeframe": series.timeframe.code}
-    values = [row[0] for row in database.rows(_TRIALS, keys)]
-    return np.array([math.nan if value is None else value for value in values], dtype="float64")
+    # A backtest is hashed as the point of a search is by its key.
+    tested = {config_hash(config): ratio for config, ratio in database.rows(_BACKTESTS, keys)}
+    ratios = {**dict(database.rows(_SEARCHED, keys)), **tested}
+    [(others,)] = database.rows(_WITHOUT_RATIO, keys)
+    known = [math.nan if ratio is None else ratio for ratio in ratios.values()]
+    return np.array([*known, *[math.nan] * others], dtype="float64")
 
 
 def _json_text(values: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cryptai_pipelines.backtest import simulate
 from cryptai_pipelines.backtest.daily import daily_rows
 from cryptai_pipelines.backtest.evaluation import Evaluator, Task, point_of
+from cryptai_pipelines.backtest.parameters import MarketRules
 from cryptai_pipelines.backtest.portfolio import simulate_portfolio
 from cryptai_pipelines.backtest.search import Batch, Found, Plan, best, daily_returns_of, search
 from cryptai_pipelines.backtest.search_space import grid_points, space_of
@@ -165,21 +167,21 @@ def test_the_daily_returns_are_those_of_the_points(loud):
     assert kept[np.argsort(order)].tobytes() == anew.tobytes()
 
 
-def test_a_key_is_of_everything_that_the_result_depends_on(loud):
+def test_a_key_is_of_everything_that_is_chosen(loud):
     point, keys = {"stop_loss": 0.03}, set()
     others = [
         (loud, point, None),
         (loud, {"stop_loss": 0.04}, None),
         (loud, point, Span(0, 100)),
-        (Subject(loud.bars.iloc[:-1], loud.timeframe, loud.strategy, {}, loud.asked), point, None),
         (Subject(loud.bars, loud.timeframe, loud.strategy, {"every": 2}, loud.asked), point, None),
         (Subject(loud.bars, loud.timeframe, loud.strategy, {}, {**loud.asked, "size": 0.5}), point, None),
-        (Subject(loud.bars.assign(is_filled=True), loud.timeframe, loud.strategy, {}, loud.asked), point, None),
     ]
     keys.update(point_key(*one) for one in others)
     assert len(keys) == len(others)
     same = Subject(loud.bars.copy(), loud.timeframe, loud.strategy, {}, {**loud.asked, "stop_loss": 0.5})
     assert point_key(same, point, None) == point_key(loud, point, None), "the point stands in place of the subject's value"
+    for other in (replace(loud, bars=loud.bars.iloc[:-1]), replace(loud, market=MarketRules(tick=0.5))):
+        assert point_key(other, point, None) == point_key(loud, point, None) and other.inputs != loud.inputs
 
 
 def test_a_subject_is_the_same_from_its_files(loud, tmp_path):

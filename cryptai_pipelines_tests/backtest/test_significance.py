@@ -97,6 +97,16 @@ def test_trials_that_never_traded_make_luck_larger_and_not_smaller() -> None:
     assert math.isnan(luckiest_sharpe(np.append(some[:1], np.full(9, np.nan))))
 
 
+def test_trials_that_came_to_the_same_tell_nothing_of_luck() -> None:
+    """A spread of 0 would let any number of trials pass for one."""
+    idle = np.full(500, np.nan)
+    for same in ([0.1, 0.1], [0.1, 0.1 + 1e-16, 0.1 - 1e-16]):
+        assert math.isnan(luckiest_sharpe(np.append(same, idle))) and math.isnan(luckiest_sharpe(np.array(same)))
+    some = np.random.default_rng(8).normal(0, 0.08, 10)
+    twice = luckiest_sharpe(np.append(some, some))
+    assert twice == luckiest_sharpe(np.append(some, np.full(10, np.nan))) > luckiest_sharpe(some), "more trials, no less spread"
+
+
 def test_a_trial_that_never_traded_counts_as_a_trial() -> None:
     random = np.random.default_rng(3)
     returns = random.normal(0.0006, 0.01, 500)

@@ -125,6 +125,8 @@ def test_trials_without_a_ratio_count():
     without = judge(returns, 50, trial_sharpes=np.array([own, -0.02, 0.01]))
     assert with_blanks.trials == 100 and with_blanks.dsr < without.dsr
     assert judge(returns, 50, trial_sharpes=np.array([np.nan, np.nan])).answer == NO_EDGE
+    assert judge(returns, 50, trial_sharpes=np.array([own, own, *[np.nan] * 500])).answer == NO_EDGE
+    assert judge(returns, 50, trial_sharpes=np.array([own])).answer == EDGE
 
 
 def test_bad_input_is_named():

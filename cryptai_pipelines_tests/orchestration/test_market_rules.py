@@ -116,6 +116,9 @@ def test_a_trial_and_a_point_of_a_search_are_the_scheduled_result(ready) -> None
     [point] = [one for one in swept["best"] if one["point"] == {"take_profit": settings.take_profit, "rsi_window": 3}]
     for name in ("total_return", "max_drawdown", "fees_paid", "trade_count", "sharpe"):
         assert point["metrics"][name] == pytest.approx(header.metrics[name], rel=1e-12), name
+    assert swept["trials"] == 4, "the schedule's, the person's and that of the search are one"
+    listed(database, MarketRules(tick=10.0))
+    assert run_sweep(database, settings, request, lambda *_: None)["trials"] == 4, "nobody chose other rules"
 
 
 def test_what_is_not_listed_is_no_rule(database: Database) -> None:

@@ -126,6 +126,26 @@ def test_every_trial_of_a_series_is_counted_once(database: Database) -> None:
     assert len(sweeps.trial_sharpes(database, "other", SERIES)) == 0
 
 
+def test_a_trial_is_one_whoever_made_it_and_whatever_the_venue_prescribed(database: Database) -> None:
+    """A point's key is the hash of what is chosen, which is a backtest's configuration without its kind and the market."""
+    chosen = {"strategy": "trend", "rules": {"a": 0.1}, "engine": {"take_profit": None, "size": 1.0}, "window": None}
+    asked = [{**chosen, "kind": "scheduled"}, {**chosen, "kind": "trial"}, {**chosen, "kind": "trial", "market": {"tick": 0.1}}]
+    for config, sharpe in zip(asked, (1.0, 1.5, 2.0), strict=True):
+        metrics = {"sharpe": sharpe, "periods_per_year": 365.0}
+        header = backtests.BacktestHeader("trend", SERIES, config, 0, 0, 1, 0, 0, metrics, "sha", "1", coverage_revision=1)
+        with database.transaction() as cursor:
+            backtests.save_backtest(cursor, header)
+    assert sweeps.trial_sharpes(database, "trend", SERIES) * math.sqrt(365) == pytest.approx([2.0]), "the latest counts"
+    for market, sharpe in (({}, 3.0), ({"tick": 0.1}, 4.0)):
+        rows = [PointRow(0, backtests.config_hash(chosen), {"a": 0.1}, {"sharpe": 9.0}), point(1, sharpe)]
+        save(database, begin(database, dataclasses.replace(SWEEP, config={"market": market})), rows)
+        walked = dataclasses.replace(SWEEP, kind="walk_forward", config={"market": market, "windows": [[0, 5, 5, 9]]})
+        save(database, begin(database, walked), [point(0)])
+    sharpes = sweeps.trial_sharpes(database, "trend", SERIES)
+    assert len(sharpes) == 3, "the backtests, the other point, the point of the walk-forward"
+    assert sorted(sharpes[np.isfinite(sharpes)] * math.sqrt(365)) == pytest.approx([2.0, 4.0])
+
+
 def test_text_that_a_table_cannot_hold_is_named_before_anything_is_sent(database: Database) -> None:
     sweep_id = begin(database)
     with pytest.raises(BadInput, match="sweep_points.refusal"), database.transaction() as cursor:

@@ -4,7 +4,7 @@ its fills and its costs live in `backtest`."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from cryptai_pipelines.backtest.market_arrays import BarArrays
 from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, trade_metrics
 from cryptai_pipelines.backtest.parameters import NO_RULES, EngineParameters, MarketRules
 from cryptai_pipelines.backtest.records import TRADE_DTYPE, trade_records, trades_frame
+from cryptai_pipelines.backtest.subject import chosen
 from cryptai_pipelines.market.bars import OHLCV
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
@@ -67,20 +68,12 @@ class Trial:
         funding = {} if self.funding is None else {"funding": self.funding.told}
         return {
             "kind": self.kind,
-            "strategy": self.strategy.name,
-            "strategy_version": self.strategy.code_version,
-            "rules": _plain(asdict(self.rules)),
-            "engine": _plain(self.engine.told),
+            **chosen(self.strategy, self.rules, self.engine),
             "window": None if self.window is None else list(self.window),
             **known_at,
             **market,
             **funding,
         }
-
-
-def _plain(values: dict[str, object]) -> dict[str, object]:
-    """JSON has no infinity, which stands for "no target"."""
-    return {name: None if isinstance(value, float) and np.isinf(value) else value for name, value in values.items()}
 
 
 def bring_up_to_date(
