@@ -161,7 +161,7 @@ _BY_SYMBOL = (
     "historical_data_range", "series_state", "series_changes", "technical_indicators", "market_structure",
     "structure_checkpoints", "signals", "backtest_results",
 )  # fmt: skip
-_BY_RESULT = ("backtest_trades", "backtest_ambiguous_bars", "performance_metrics")
+_BY_RESULT = ("backtest_trades", "backtest_ambiguous_bars", "backtest_checkpoints", "performance_metrics")
 
 
 def clone(database: Database, original: Series, copies: Sequence[Series]) -> None:

@@ -24,14 +24,15 @@ from cryptai_pipelines.orchestration.chain import (
     signals,
     technical_indicators,
 )
-from cryptai_pipelines.orchestration.chain.backtest_results import Trial
+from cryptai_pipelines.orchestration.chain.backtest_results import CHECKPOINT_BARS, Trial
 from cryptai_pipelines.orchestration.chain.finer_bars import finer_readers, finer_revisions, finer_than
 from cryptai_pipelines.orchestration.chain.outcome import Outcome, ignore_progress
 from cryptai_pipelines.orchestration.metadata import outcome_metadata
 from cryptai_pipelines.orchestration.trial import run_trial
-from cryptai_pipelines.storage import ambiguous_bars, backtests, market_data, state
+from cryptai_pipelines.storage import ambiguous_bars, backtests, checkpoints, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import take_series
+from cryptai_pipelines.storage.times import to_ms
 from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
@@ -114,6 +115,11 @@ class World:
             signals.bring_up_to_date(self.database, lease, STRATEGY, TRIAL.rules)
             return backtest_results.bring_up_to_date(self.database, lease, TRIAL, run_id="test")
 
+    def run_to_the_end(self, reports: Path) -> None:
+        self.run()
+        with take_series(self.database, "binance", H1, "test", 60.0) as lease:
+            performance_metrics.bring_up_to_date(self.database, lease, TRIAL, reports)
+
     def result(self) -> backtests.BacktestHeader:
         return backtests.read_backtest(self.database, STRATEGY.name, H1, TRIAL.config)[1]
 
@@ -124,10 +130,11 @@ class World:
 
 def contents(world: World) -> tuple[object, ...]:
     """All that was computed: the fingerprint of the trades, the engine's bytes, what was asked and what was told."""
-    header = world.result()
+    identity, header = backtests.read_backtest(world.database, STRATEGY.name, H1, TRIAL.config)
+    states = checkpoints.read_checkpoints(world.database, identity)
     trades = world.database.rows("SELECT to_jsonb(t) - 'backtest_id' FROM backtest_trades AS t ORDER BY number")
     own = state.read_state(world.database, "backtest_results", H1)
-    return header.trades_sha256, header.metrics, header.bars, trades, world.asked().to_csv(), bytes(own.state)
+    return header.trades_sha256, header.metrics, header.bars, trades, world.asked().to_csv(), states, bytes(own.state)
 
 
 def everything(world: World) -> World:
@@ -171,6 +178,36 @@ def test_bars_that_come_one_by_one_are_told_apart_as_all_at_once(postgres_server
             if hour >= BARS - 30:
                 world.run()
         assert contents(world) == contents(fresh)
+
+
+def simulated_from(database: Database) -> int:
+    """The open time of the first bar that the last simulation made anew."""
+    statement = "SELECT first_ts FROM series_changes WHERE asset = 'backtest_results' ORDER BY revision DESC LIMIT 1"
+    return to_ms(database.rows(statement)[0][0])
+
+
+def test_finer_bars_that_come_a_little_late_never_cost_a_simulation_from_the_first_bar(postgres_server, tmp_path) -> None:
+    """Every hour is simulated before its quarters are there; the days that follow are those of a fresh store, too."""
+    with fresh_database(postgres_server) as database, fresh_database(postgres_server) as whole:
+        world, fresh, back, late = World(database), World(whole), list[int](), 20
+        for series in (H1, M15):
+            world.store((series, 0, BARS - late))
+            fresh.store((series, 0, BARS))
+        world.run_to_the_end(tmp_path / "stepped")
+        for hour in range(BARS - late, BARS):
+            for series in (H1, M15):
+                world.store((series, hour, 1))
+                world.run()
+                back.append(hour - (simulated_from(database) - world.start) // HOUR)
+        for one, reports in ((world, "stepped"), (fresh, "whole")):
+            one.run_to_the_end(tmp_path / reports)
+        assert contents(world) == contents(fresh) and days(world).equals(days(fresh))
+        assert np.count_nonzero(back) > 3 and max(back) < 2 * CHECKPOINT_BARS and world.start < simulated_from(database)
+
+
+def days(world: World) -> pd.DataFrame:
+    identity = backtests.read_backtest(world.database, STRATEGY.name, H1, TRIAL.config)[0]
+    return backtests.read_daily(world.database, identity)
 
 
 def test_only_finer_bars_that_were_asked_make_a_result_anew(database, monkeypatch) -> None:

@@ -35,7 +35,7 @@ from cryptai_pipelines.orchestration.chain.finer_bars import (
 )
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
 from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, made_from, remember
-from cryptai_pipelines.storage import ambiguous_bars, backtests, derived, market_data, state
+from cryptai_pipelines.storage import ambiguous_bars, backtests, checkpoints, derived, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
 from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS
@@ -43,6 +43,8 @@ from cryptai_pipelines.strategy.protocol import Strategy
 
 ASSET = "backtest_results"
 SIGNALS = "signals"
+# Finer bars come a tick late, a venue restates its last bars: both are far fewer, and simulating these costs nothing.
+CHECKPOINT_BARS = 64
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,10 @@ class Trial:
 def bring_up_to_date(
     database: Database, lease: SeriesLease, trial: Trial, *, run_id: str, on_progress: OnProgress = ignore_progress
 ) -> Outcome:
-    """Simulate the bars that the stored result has not seen, or all of them when an earlier signal, the trial, or finer bars
-    that it was told apart by have changed.
+    """Simulate the bars that the stored result has not seen. When an earlier signal, or finer bars that it was told apart by,
+    have changed, simulate from the last checkpoint before that on, or without one all bars, as for another trial.
 
-    The result, its trades and the engine's state are one transaction at the end.
+    The result, its trades and the engine's states are one transaction at the end.
     """
     series = lease.series
     own, finer = state.read_state(database, ASSET, series), finer_revisions(database, series)
@@ -93,29 +95,21 @@ def bring_up_to_date(
         if own is not None and own.further_revisions != finer and not changed:
             _note_finer(database, lease, finer)
         return _outcome(database, series, trial, 0, own)
-    before, closed, known = _resumed(database, series, trial, stale) or (
-        start(engine_for(trial, series), (trial.market,)),
-        np.zeros(0, dtype=TRADE_DTYPE),
-        NONE_ASKED,
+    past = _resumed(database, series, trial, stale) or _Past(
+        start(engine_for(trial, series), (trial.market,)), np.zeros(0, dtype=TRADE_DTYPE), NONE_ASKED, {}, stale.source.first_ts
     )
-    begin = stale.source.first_ts if before.last_ts is None else stale.start_ms
-
-    def tell(done_ms: int, simulated: int) -> None:
-        on_progress(Progress(ASSET, series, done_ms - begin, stale.end_ms - begin, simulated))
-
-    tell(begin, 0)
-    inputs = _inputs(database, series, trial, begin, stale.end_ms)
-    readers = finer_readers(database, series, finer)
-    after, new_trades, asked = simulate_blocks(before, inputs, tell, series.timeframe, readers)
-    every = np.concatenate((known, asked))
-    result = settled_result(trial, series, after, np.concatenate((closed, new_trades)), every, stale.source.revision, run_id)
+    run = _simulated(database, trial, stale, past, finer_readers(database, series, finer), on_progress)
+    closed, asked = np.concatenate((past.closed, run.trades)), np.concatenate((past.asked, run.asked))
+    result = settled_result(trial, series, run.after, closed, asked, stale.source.revision, run_id)
     with database.transaction() as cursor:
         check_lease(cursor, lease)
         identity = backtests.save_backtest(cursor, result.header)
-        backtests.replace_trades(cursor, identity, len(closed), result.trades.iloc[len(closed) :])
-        ambiguous_bars.replace_ambiguous_bars(cursor, identity, begin if len(known) else 0, asked_frame(asked))
-        remember(cursor, replace(stale, start_ms=begin, further_revisions=finer), after.to_bytes())
-    return _outcome(database, series, trial, len(result.trades) - len(closed), state.read_state(database, ASSET, series))
+        backtests.replace_trades(cursor, identity, len(past.closed), result.trades.iloc[len(past.closed) :])
+        ambiguous_bars.replace_ambiguous_bars(cursor, identity, past.end_ms if len(past.asked) else 0, asked_frame(run.asked))
+        checkpoints.replace_checkpoints(cursor, identity, run.checkpoints)
+        remember(cursor, replace(stale, start_ms=past.end_ms, further_revisions=finer), run.after.to_bytes())
+    new = len(result.trades) - len(past.closed)
+    return _outcome(database, series, trial, new, state.read_state(database, ASSET, series))
 
 
 def _retold(
@@ -136,22 +130,85 @@ def _note_finer(database: Database, lease: SeriesLease, finer: tuple[int, ...]) 
         state.write_further_revisions(cursor, ASSET, lease.series, finer)
 
 
-def _resumed(
-    database: Database, series: Series, trial: Trial, stale: Stale
-) -> tuple[EngineState, np.ndarray, np.ndarray] | None:
-    """The engine where it stopped, the trades it had closed by then and the bars that finer ones were asked of; None when it
-    must start anew, as after an engine of another version."""
-    if not stale.continues or stale.own.state is None or not is_readable(stale.own.state):
-        return None
-    before = EngineState.from_bytes(stale.own.state)
-    stored = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+@dataclass(frozen=True)
+class _Past:
+    """What of a result stays: the engine after all bars before `end_ms`, the trades it had closed by then, the bars that finer
+    ones were asked of, and its earlier states (`storage.checkpoints`)."""
+
+    state: EngineState
+    closed: np.ndarray
+    asked: np.ndarray
+    checkpoints: Mapping[int, bytes]
+    end_ms: int
+
+
+def _resumed(database: Database, series: Series, trial: Trial, stale: Stale) -> _Past | None:
+    """The latest stored engine that has seen nothing of what changed: that after the last bar when only new ones follow, or a
+    checkpoint. None when it must start anew, as after an engine of another version."""
+    stored = None if stale.anew else backtests.read_backtest(database, trial.strategy.name, series, trial.config)
     if stored is None:
         return None
-    trades = backtests.read_trades(database, stored[0])
-    closed = trade_records(trades[~trades["is_open"]])
-    if len(closed) != before.book["trades"]:
+    earlier = checkpoints.read_checkpoints(database, stored[0])
+    known = [stale.own.state] if stale.continues else [state for end, state in earlier.items() if end <= stale.start_ms]
+    if not known or known[-1] is None or not is_readable(known[-1]):
         return None
-    return before, closed, asked_records(ambiguous_bars.read_ambiguous_bars(database, stored[0]))
+    before = EngineState.from_bytes(known[-1])
+    trades = backtests.read_trades(database, stored[0])
+    closed, count = trade_records(trades[~trades["is_open"]]), int(before.book["trades"])
+    if len(closed) < count or (stale.continues and len(closed) > count):
+        return None
+    asked = asked_records(ambiguous_bars.read_ambiguous_bars(database, stored[0]))
+    end_ms = stale.start_ms if stale.continues else before.last_ts + series.timeframe.ms
+    return _Past(before, closed[:count], asked[asked["ts"] <= before.last_ts], earlier, end_ms)
+
+
+def checkpoint_times(last_ts: int, timeframe: Timeframe) -> tuple[int, int]:
+    """Up to where the engine's earlier states are kept of a result that ends with the bar `last_ts`: the two last multiples of
+    `CHECKPOINT_BARS` bar lengths since 1970. News of that many of the last bars never costs a simulation from the first."""
+    length = CHECKPOINT_BARS * timeframe.ms
+    return last_ts // length * length - length, last_ts // length * length
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What follows a `_Past`; `checkpoints`: those of the whole result."""
+
+    after: EngineState
+    trades: np.ndarray
+    asked: np.ndarray
+    checkpoints: dict[int, bytes]
+
+
+def _simulated(
+    database: Database,
+    trial: Trial,
+    stale: Stale,
+    past: _Past,
+    finer: Mapping[Timeframe, ReadFiner],
+    on_progress: OnProgress,
+) -> _Run:
+    """The engine from the end of `past` to that of the series, with a stop wherever its state is kept."""
+    series, after, begin = stale.series, past.state, past.end_ms
+    last_ts, kept = past.state.last_ts, dict[int, bytes]()
+    trades, asked = [np.zeros(0, dtype=TRADE_DTYPE)], [NONE_ASKED]
+
+    def tell(done_ms: int, simulated: int) -> None:
+        on_progress(Progress(ASSET, series, done_ms - past.end_ms, stale.end_ms - past.end_ms, simulated))
+
+    tell(begin, 0)
+    stops = checkpoint_times(stale.source.last_ts, series.timeframe)
+    for stop in (*stops, stale.end_ms):
+        if last_ts is not None and stop <= last_ts:
+            kept |= {stop: past.checkpoints[stop]} if stop in past.checkpoints else {}
+            continue
+        inputs = _inputs(database, series, trial, begin, stop)
+        after, closed, looked_into = simulate_blocks(after, inputs, tell, series.timeframe, finer)
+        trades.append(closed)
+        asked.append(looked_into)
+        begin = max(begin, stop)
+        if stop in stops and after.last_ts is not None:
+            kept[stop] = after.to_bytes()
+    return _Run(after, np.concatenate(trades), np.concatenate(asked), kept)
 
 
 def engine_for(trial: Trial, series: Series) -> EngineParameters:

@@ -51,7 +51,7 @@ def bring_up_to_date(
     if stale is not None:
         on_progress(Progress(ASSET, series, 0, 1, 0))
         identity, header = found
-        begin = stale.start_ms if stale.continues else stale.source.first_ts
+        begin = stale.source.first_ts if stale.anew else stale.start_ms
         trades, stored = backtests.read_trades(database, identity), backtests.read_daily(database, identity)
         days = value_days(stored_closes(database, series), trial, trades, stored, Interval(begin, stale.end_ms))
         filled = count_filled(database, header)
