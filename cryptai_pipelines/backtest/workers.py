@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Protocol
 
@@ -82,7 +83,16 @@ def load_subject(folder: Path) -> Subject:
 
 def _begin(folder: str) -> None:
     global _evaluator
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     _evaluator = Evaluator(load_subject(Path(folder)))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, killed even: nobody else would ever end it."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(task: Task) -> Answer:

@@ -96,6 +96,8 @@ def parity_checks(found: EngineParity) -> list[dg.AssetCheckResult]:
         for one in found.compared
         for difference in one.parity.unexplained
     ]
+    # A check must not be green because nothing was compared.
+    wrong += [] if found.compared else ["nothing was compared"]
     missing = [f"{peer} is not installed: {_INSTALL}" for peer in found.absent]
     missing += [] if found.compared or found.absent else ["no bars are stored"]
     return [_check(AGREE, wrong, dg.AssetCheckSeverity.ERROR), _check(COMPARED, missing, dg.AssetCheckSeverity.WARN)]

@@ -17,7 +17,7 @@ from cryptai_pipelines.orchestration.alerts.cause import Cause, error_class, rec
 from cryptai_pipelines.orchestration.alerts.dagster_causes import CheckState, check_causes, read_checks, run_causes
 from cryptai_pipelines.orchestration.alerts.data_causes import file_causes, stale_causes, sync_causes
 from cryptai_pipelines.orchestration.alerts.receivers import read_receivers
-from cryptai_pipelines.orchestration.jobs import ALL_JOBS, CHAIN_JOB, REVIEW_JOB
+from cryptai_pipelines.orchestration.jobs import ALL_JOBS, CHAIN_JOB, REVIEW_JOB, TRIAL_JOB
 from cryptai_pipelines.orchestration.maintenance import BACKUP_JOB
 from cryptai_pipelines.orchestration.resources import StoreResource
 from cryptai_pipelines.orchestration.review_results import is_review
@@ -99,7 +99,8 @@ def _files(_: dg.SensorEvaluationContext, database: Database, settings: Settings
 
 def _runs(context: dg.SensorEvaluationContext, database: Database, settings: Settings) -> Sequence[Cause]:
     failing = {error_class(sync.error) for sync in health.failed_syncs(database, settings.series)}
-    return run_causes(context.instance, [job.name for job in ALL_JOBS], settings.ui_url, failing)
+    alerted = [job.name for job in ALL_JOBS if job is not TRIAL_JOB]
+    return run_causes(context.instance, alerted, settings.ui_url, failing, unalerted=(TRIAL_JOB.name, "strategy_trial"))
 
 
 @dg.sensor(

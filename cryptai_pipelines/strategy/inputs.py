@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cryptai_pipelines.indicators.chunks import compute
-from cryptai_pipelines.indicators.registry import find_indicator
+from cryptai_pipelines.indicators.registry import find_indicator, indicator_set
 from cryptai_pipelines.indicators.structure_readings import structure_readings
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.timeframe import Timeframe
@@ -22,8 +22,9 @@ def indicator_columns(strategy: Strategy, parameters: Any) -> tuple[str, ...]:
 
 
 def columns_of(names: Sequence[str]) -> tuple[str, ...]:
-    """The output columns of the indicators called `names`, in order."""
-    return tuple(output for name in names for output in find_indicator(name).outputs)
+    """The output columns of the indicators called `names`, in order, each once: two parameters of a strategy may have the same
+    value and ask for the same indicator."""
+    return tuple(dict.fromkeys(output for name in names for output in find_indicator(name).outputs))
 
 
 def gather(
@@ -36,7 +37,7 @@ def gather(
     """
     flagged = bars if "is_filled" in bars else bars.assign(is_filled=False)
     first = int(index_ms(bars.index)[0]) if len(bars) else 0
-    specs = [find_indicator(name) for name in strategy.indicators(parameters)]
+    specs = indicator_set(strategy.indicators(parameters))
     length = strategy.structure(parameters)
     structure = None if length is None else structure_readings(flagged, timeframe, length)
     return Inputs(flagged, compute(bars, specs, timeframe, first), structure, timeframe, scores)

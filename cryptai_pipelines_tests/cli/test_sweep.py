@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cryptai_pipelines.market.clock import FixedClock
@@ -110,6 +111,19 @@ def test_killed_in_the_middle_and_gone_on_with_the_table_is_the_same(stored: Dat
     whole = invoke(*arguments, "--anew", CRYPTAI_DATABASE_URL=stored.url)
     assert table(stored, whole.object["sweep_id"]) == gone_on and len(gone_on) == count
     assert whole.object["best"] == resumed.object["best"] and whole.object["pbo"] == resumed.object["pbo"]
+
+
+def test_no_worker_outlives_a_sweep_that_is_killed(stored: Database, home: Path) -> None:
+    arguments = ["sweep", "BTC-USDT", "--grid", "rsi_recovery=30:69:0.2", "--jobs", "2"]
+    killed = start(arguments, home, CRYPTAI_DATABASE_URL=stored.url)
+    until(lambda: written(stored, 196) > 0, "the first points")
+    workers = psutil.Process(killed.pid).children(recursive=True)
+    assert len(workers) >= 2
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    until(
+        lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers), "the end of all workers"
+    )
 
 
 def written(database: Database, points: int) -> int:

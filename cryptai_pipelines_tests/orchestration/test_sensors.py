@@ -11,7 +11,7 @@ import pytest
 
 from cryptai_pipelines.market.clock import FixedClock, parse_time
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.orchestration.partitions import rectangle_tags
+from cryptai_pipelines.orchestration.partitions import add_symbols, rectangle_tags
 from cryptai_pipelines.orchestration.resources import StoreResource
 from cryptai_pipelines.orchestration.schedules import SCHEDULED_TAG
 from cryptai_pipelines.orchestration.sensors import ALL_SENSORS
@@ -171,6 +171,21 @@ def test_a_failed_run_is_told_with_its_reason_until_one_succeeds(quiet, database
     assert "the disk is on fire" in alert.summary and alert.link == f"http://127.0.0.1:3000/runs/{run.run_id}"
     assert run_job(quiet.defs, "back_up", quiet.instance).success
     assert quiet.look("failed_run").endswith("1 recovered")
+
+
+def test_a_trial_that_fails_is_told_to_whoever_started_it_and_to_nobody_else(quiet):
+    add_symbols(quiet.instance, ["BTC-USDT"])
+    by_job = quiet.defs.resolve_job_def("try_strategy").execute_in_process(
+        instance=quiet.instance, partition_key="BTC-USDT|1h", raise_on_error=False
+    )
+    by_hand = quiet.defs.resolve_job_def("__ASSET_JOB").execute_in_process(
+        instance=quiet.instance,
+        partition_key="BTC-USDT|1h",
+        asset_selection=[dg.AssetKey("strategy_trial")],
+        raise_on_error=False,
+    )
+    assert not by_job.success and not by_hand.success
+    assert quiet.look("failed_run") == "0 new, 0 still firing, 0 recovered"
 
 
 def test_a_job_that_cannot_reach_a_venue_that_is_down_for_the_syncs_too_is_no_second_message(quiet, database):

@@ -235,3 +235,12 @@ def test_deciding_is_fast(strategy, quarters):
     begun = time.process_time()
     strategy.decide(inputs, parameters)
     assert time.process_time() - begun < 5.0 * len(index) / 1_000_000
+
+
+def test_two_parameters_may_ask_for_the_same_indicator(hours):
+    """An entry and an exit over as many bars: the columns are there once, and the rules read them twice."""
+    strategy = STRATEGIES["donchian_trend"]
+    parameters = parameters_of(strategy.parameters, {"entry_period": 15, "exit_period": 15})
+    inputs = gather(hours.iloc[:2_000], strategy, parameters, Timeframe.H1)
+    assert inputs.indicators.columns.is_unique
+    assert decide_checked(strategy, inputs, parameters)["side"].any()

@@ -123,8 +123,15 @@ def check_causes(checks: Mapping[str, CheckState], failed: Collection[tuple[str,
     return causes
 
 
-def run_causes(instance: dg.DagsterInstance, jobs: Iterable[str], ui_url: str, failing: Collection[str] = ()) -> list[Cause]:
+def run_causes(
+    instance: dg.DagsterInstance,
+    jobs: Iterable[str],
+    ui_url: str,
+    failing: Collection[str] = (),
+    unalerted: Collection[str] = (),
+) -> list[Cause]:
     """Those of `jobs`, and other runs by what they were for, whose latest finished run failed and is not retried by Dagster.
+    `unalerted`: jobs and assets of which whoever started a run is told by the run, and nobody else.
 
     A run that failed at its end because some of its series had failed is explained: its checks tell which and why. So is one
     that could not reach its venue while syncs fail for the same reason; `failing`: the classes (`error_class`) of their errors.
@@ -133,6 +140,8 @@ def run_causes(instance: dg.DagsterInstance, jobs: Iterable[str], ui_url: str, f
     for purpose, record in _latest_runs(instance, jobs).items():
         run = record.dagster_run
         if run.status is not dg.DagsterRunStatus.FAILURE or run.tags.get(_WILL_RETRY) == "true":
+            continue
+        if run.job_name in unalerted or _assets(run) and set(_assets(run)) <= set(unalerted):
             continue
         reason = _reason(instance, run.run_id)
         causes.append(
@@ -168,16 +177,19 @@ def _purpose(run: dg.DagsterRun) -> str:
     """The same for runs that do the same: of a job of ours its name, of another run what it was over."""
     if not run.job_name.startswith("__"):
         return run.job_name
-    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
-    what = "|".join([*assets, *(run.tags.get(tag, "") for tag in (*_RANGE, _PARTITION))])
+    what = "|".join([*_assets(run), *(run.tags.get(tag, "") for tag in (*_RANGE, _PARTITION))])
     return f"{run.job_name}:{hashlib.sha256(what.encode()).hexdigest()[:12]}"
 
 
 def _job(run: dg.DagsterRun) -> str:
     if not run.job_name.startswith("__"):
         return run.job_name
-    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    assets = _assets(run)
     return ", ".join(assets[:3]) + (" and more" if len(assets) > 3 else "") or "assets"
+
+
+def _assets(run: dg.DagsterRun) -> list[str]:
+    return sorted(key.to_user_string() for key in run.asset_selection or ())
 
 
 def _told_by_checks(instance: dg.DagsterInstance, run_id: str) -> bool:
