@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.evaluation import Evaluator, Task
+from cryptai_pipelines.backtest.records import TRADE_DTYPE, trades_frame
 from cryptai_pipelines.backtest.search import Batch, Found, Plan, Result, best, search
 from cryptai_pipelines.backtest.search_space import Dimension, Value
 from cryptai_pipelines.backtest.subject import Span
@@ -150,7 +151,7 @@ def walk_forward(
     return WalkForward(
         tuple(steps),
         stitched,
-        pd.concat(trades, ignore_index=True) if trades else pd.DataFrame(),
+        pd.concat(trades, ignore_index=True) if trades else trades_frame(np.zeros(0, TRADE_DTYPE)),
         summarised(steps, plan.objective, subject.bars.index),
         stability(steps, plan.space),
     )

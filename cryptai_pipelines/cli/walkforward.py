@@ -87,6 +87,9 @@ def _print(result: Mapping[str, Any]) -> None:
     print_table(["test", "chosen", f"{objective} before", f"{objective} in the test", "return in the test"], rows)
     say(f"fees: {result['fees']}")
     say(f"market rules: {result['market_rules']}")
+    if not summary["windows_traded"]:
+        say(f"nothing was traded in {summary['windows']:.0f} tests: no point had a {objective} in the training before it")
+        return
     efficiency = summary["efficiency"]
     told = "not defined" if efficiency != efficiency else f"{efficiency:.2f}"
     say(f"walk-forward efficiency: {told}, {objective} lost out of sample: {summary['loss']:.3f}")

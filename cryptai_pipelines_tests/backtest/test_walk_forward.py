@@ -171,6 +171,9 @@ def test_a_window_without_a_choice_is_not_traded():
     traded = [step.chosen is not None for step in result.steps]
     assert traded[0] is False and traded[-1] is True
     assert (result.equity.iloc[: 24 * 15] == 10_000.0).all()
+    never = walked(bars.assign(volume=0.1), "profit_factor")
+    assert never.summary["windows_traded"] == 0 and (never.equity == 10_000.0).all() and never.trades.empty
+    assert set(never.trades) == set(result.trades) - {"symbol"}
 
 
 def test_stability_counts_what_was_chosen():

@@ -148,6 +148,17 @@ def test_a_walk_forward_tells_what_is_left(stored: Database, invoke: Invoke) -> 
     assert {**again, "points_resumed": 0} == result
 
 
+def test_a_walk_forward_that_never_trades_says_so(stored: Database, invoke: Invoke) -> None:
+    """On the first five days no indicator is known, so there is no signal."""
+    line = ("walkforward", "BTC-USDT", *GRID, "--train", "40b", "--test", "40b", "--end", "2021-01-06")
+    told = invoke(*line, CRYPTAI_DATABASE_URL=stored.url)
+    assert told.code == 0, told.err
+    assert "nothing was traded in 2 tests: no point had a sharpe" in told.err and told.out.count(" none ") == 2
+    result = invoke(*line, "--json", CRYPTAI_DATABASE_URL=stored.url).object
+    assert result["metrics"]["total_return"] == 0.0 and result["metrics"]["trade_count"] == 0
+    assert [one["point"] for one in result["windows"]] == [None, None]
+
+
 def test_the_words_for_a_person(stored: Database, invoke: Invoke) -> None:
     told = invoke("sweep", "BTC-USDT", *GRID, CRYPTAI_DATABASE_URL=stored.url)
     assert told.code == 0 and "stop_loss" in told.out and "deflated Sharpe ratio" in told.err and "map: " in told.err
