@@ -47,6 +47,8 @@ def performance_rows(
     initial_capital: float,
     before: pd.DataFrame | None = None,
     previous_peak: float | None = None,
+    *,
+    periods_per_year: float = DAYS_PER_YEAR,
 ) -> pd.DataFrame:
     """`daily_rows` with the rolling metrics and the trade statistics to date: float64 columns `DAILY_COLUMNS`.
 
@@ -56,16 +58,16 @@ def performance_rows(
     at least; None or empty at the start of the history. previous_peak: the highest total_value of all rows before, needed
     where `before` has not all of them.
 
-    rolling_volatility, rolling_sharpe (annualised with 365) and var_95: over the daily returns of the last `ROLLING_ROWS`
-    rows, NaN below 30 of them. trade_count, fees_paid: 0 before the first exit; win_rate, profit_factor and expectancy: NaN
-    until then, profit_factor infinite while nothing was lost.
+    rolling_volatility, rolling_sharpe (annualised with `periods_per_year`, how many rows a year has) and var_95: over the daily
+    returns of the last `ROLLING_ROWS` rows, NaN below 30 of them. trade_count, fees_paid: 0 before the first exit; win_rate,
+    profit_factor and expectancy: NaN until then, profit_factor infinite while nothing was lost.
     """
     known = before is not None and len(before) > 0
     value = float(before["total_value"].iloc[-1]) if known else None
     peak = float(before["total_value"].max()) if known and previous_peak is None else previous_peak
     rows = daily_rows(equity, initial_capital, value, peak)
     earlier = before["daily_return"].to_numpy(dtype="float64")[-(ROLLING_ROWS - 1) :] if known else np.empty(0)
-    columns = _rolling(np.concatenate((earlier, rows["daily_return"].to_numpy())), len(rows))
+    columns = _rolling(np.concatenate((earlier, rows["daily_return"].to_numpy())), len(rows), periods_per_year)
     return rows.assign(**columns, **_to_date(trades, rows.index))[list(DAILY_COLUMNS)]
 
 
@@ -102,12 +104,12 @@ def daily_rows(
     return pd.DataFrame(rows, index=ts_index(days[last_of_day] * DAY_MS).rename("day"))
 
 
-def _rolling(returns: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+def _rolling(returns: np.ndarray, rows: int, periods_per_year: float) -> dict[str, np.ndarray]:
     """Metrics of the window that ends at each of the last `rows` returns. Each window is computed for itself: sums that are
     carried on would depend on where they began."""
     metrics: dict[str, Callable[[np.ndarray], float]] = {
-        "rolling_volatility": lambda window: annual_volatility(window, DAYS_PER_YEAR),
-        "rolling_sharpe": lambda window: sharpe_ratio(window, DAYS_PER_YEAR),
+        "rolling_volatility": lambda window: annual_volatility(window, periods_per_year),
+        "rolling_sharpe": lambda window: sharpe_ratio(window, periods_per_year),
         "var_95": value_at_risk,
     }
     told = {name: np.full(rows, np.nan) for name in metrics}

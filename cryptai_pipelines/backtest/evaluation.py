@@ -131,18 +131,20 @@ class Evaluator:
     def _together(self, rules: Any, engines: Sequence[EngineParameters], task: Task) -> list[Outcome]:
         """The outcomes of points that differ in target and stop only, if at all."""
         arrays = decision_arrays(*self._within(rules, task.span), _SYMBOL)
+        market, yearly = self.subject.market, self.subject.timeframe.values_per_year
         if not (known_to_grid(engines[0]) and orders_known_to_grid(arrays)):
-            return [point_of(self._simulated(rules, engine, task.span), engine.initial_capital) for engine in engines]
+            return [point_of(self._simulated(rules, engine, task.span), engine.initial_capital, yearly) for engine in engines]
         pairs = np.array([(engine.take_profit, engine.stop_loss) for engine in engines])
-        grid = run_grid(arrays, pairs, engines[0], self.subject.market, keep_returns=task.keep_returns, threads=1)
+        grid = run_grid(arrays, pairs, engines[0], market, yearly, keep_returns=task.keep_returns, threads=1)
         rows = grid.daily_returns if grid.daily_returns is not None else np.empty((len(engines), 0))
         return list(zip(grid.metrics.to_dict("records"), rows, strict=True))
 
 
-def point_of(result: PortfolioResult, initial_capital: float) -> Outcome:
-    """Metrics (`POINT_METRICS`) and daily returns of one backtest, as `exit_grid` gives them of many."""
+def point_of(result: PortfolioResult, initial_capital: float, periods_per_year: float) -> Outcome:
+    """Metrics (`POINT_METRICS`) and daily returns of one backtest, as `exit_grid` gives them of many. periods_per_year: how
+    many daily values a year has (`Timeframe.values_per_year`)."""
     values = daily_rows(result.equity, initial_capital)["total_value"].to_numpy()[None, :]
-    of_days = return_columns(values, initial_capital, span_of(result.equity.index))
+    of_days = return_columns(values, initial_capital, span_of(result.equity.index), periods_per_year)
     known = {**result.metrics, **{name: float(column[0]) for name, column in of_days.items()}}
     known["optimistic_total_return"] = result.optimistic.metrics["total_return"]
     return {name: known[name] for name in POINT_METRICS}, daily_returns(values, initial_capital)[0]

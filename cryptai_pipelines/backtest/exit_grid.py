@@ -19,6 +19,7 @@ from cryptai_pipelines.backtest.kernel import LONG_FLAG
 from cryptai_pipelines.backtest.market_arrays import ORDER_COLUMNS, BarArrays
 from cryptai_pipelines.backtest.parameters import ALWAYS_TOLD, NO_RULES, EngineParameters, MarketRules
 from cryptai_pipelines.backtest.point_metrics import POINT_METRICS, daily_returns, return_columns, trade_columns
+from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR, bars_per_year
 from cryptai_pipelines.market.errors import BadArgument
 
 _DAY_MS = 86_400_000
@@ -57,7 +58,9 @@ def exit_grid(
     """
     pairs = _pairs(take_profits, stop_losses)
     parameters = EngineParameters(fee_rate=fee_rate, slippage_bps=slippage_bps, initial_capital=initial_capital, size=size)
-    return run_grid(bar_arrays(bars, entries), pairs, parameters, keep_returns=keep_returns, threads=threads)
+    arrays = bar_arrays(bars, entries)
+    yearly = min(DAYS_PER_YEAR, bars_per_year(arrays.ts))
+    return run_grid(arrays, pairs, parameters, periods_per_year=yearly, keep_returns=keep_returns, threads=threads)
 
 
 def run_grid(
@@ -65,20 +68,21 @@ def run_grid(
     pairs: np.ndarray,
     parameters: EngineParameters,
     rules: MarketRules = NO_RULES,
+    periods_per_year: float = DAYS_PER_YEAR,
     *,
     keep_returns: bool = False,
     threads: int | None = None,
 ) -> ExitGrid:
     """`exit_grid` over checked bars and orders: `pairs` float64 of two columns, target and stop; costs, capital and size of
-    `parameters`, and the `rules` of the market. What is ordered and what else is asked for must be known to the grid (see the
-    two functions of that name)."""
+    `parameters`, the `rules` of the market, and how many daily values a year has (`Timeframe.values_per_year`). What is ordered
+    and what else is asked for must be known to the grid (see the two functions of that name)."""
     market, charges = market_of(arrays), charges_of(parameters, rules)
     columns = {name: np.full(len(pairs), math.nan) for name in POINT_METRICS}
     returns = np.empty((len(pairs), len(market.day_ends))) if keep_returns else None
 
     def work(part: slice) -> None:
         totals, optimistic, values = _run(market, charges, pairs[part])
-        for name, found in _columns(market, charges, totals, optimistic, values).items():
+        for name, found in _columns(market, charges, totals, optimistic, values, periods_per_year).items():
             columns[name][part] = found
         if returns is not None:
             returns[part] = daily_returns(values, charges.initial_capital)
@@ -190,13 +194,18 @@ def _run(market: Market, charges: Charges, pairs: np.ndarray) -> tuple[np.ndarra
 
 
 def _columns(
-    market: Market, charges: Charges, totals: np.ndarray, optimistic: np.ndarray, values: np.ndarray
+    market: Market,
+    charges: Charges,
+    totals: np.ndarray,
+    optimistic: np.ndarray,
+    values: np.ndarray,
+    periods_per_year: float,
 ) -> dict[str, np.ndarray]:
     bars, capital = len(market.ts), charges.initial_capital
     span_days = (int(market.ts[-1]) - int(market.ts[0])) / _DAY_MS if bars else 0.0
     found = {
         "total_return": totals["cash"] / capital - 1,
-        **return_columns(values, capital, span_days),
+        **return_columns(values, capital, span_days, periods_per_year),
         "max_drawdown": totals["max_drawdown"],
         **trade_columns(totals),
         "exposure": totals["bars_in_market"] / bars if bars else np.full(len(totals), math.nan),

@@ -42,7 +42,7 @@ __all__ = [
     "trade_metrics",
 ]
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 
 METRICS = (
     "total_return",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR, compound_growth, long_enough
+from cryptai_pipelines.backtest.return_metrics import compound_growth, long_enough
 
 POINT_METRICS = (
     "total_return",
@@ -43,9 +43,11 @@ def daily_returns(values: np.ndarray, initial_capital: float) -> np.ndarray:
     return np.divide(values, before, out=np.ones_like(values), where=before != 0) - 1
 
 
-def return_columns(values: np.ndarray, initial_capital: float, span_days: float) -> dict[str, np.ndarray]:
-    """cagr, volatility, sharpe, sortino and var_95 as in `return_metrics` with 365 days to the year, one value per row
-    of `values`: equity at the ends of days, float64, positive. A row's results do not depend on the other rows."""
+def return_columns(
+    values: np.ndarray, initial_capital: float, span_days: float, periods_per_year: float
+) -> dict[str, np.ndarray]:
+    """cagr, volatility, sharpe, sortino and var_95 as in `return_metrics`, one value per row of `values`: equity at the ends of
+    days, float64, positive. A row's results do not depend on the other rows."""
     rows, days = values.shape
     unknown = np.full(rows, math.nan)
     if not days:
@@ -56,11 +58,13 @@ def return_columns(values: np.ndarray, initial_capital: float, span_days: float)
         mean, deviation = returns.mean(axis=1), returns.std(axis=1, ddof=1)
         losses = np.minimum(returns, 0.0)
         downside = np.sqrt((losses * losses).mean(axis=1))
-        yearly = math.sqrt(DAYS_PER_YEAR)
+        yearly = math.sqrt(periods_per_year)
         varies = returns.min(axis=1) != returns.max(axis=1)
         unbeaten = np.where(mean > 0, math.inf, math.nan)
         columns = {
-            "cagr": np.array([compound_growth(end / initial_capital, days, DAYS_PER_YEAR) for end in values[:, -1].tolist()]),
+            "cagr": np.array(
+                [compound_growth(end / initial_capital, days, periods_per_year) for end in values[:, -1].tolist()]
+            ),
             "volatility": deviation * yearly,
             "sharpe": divided(mean, deviation, varies, unknown) * yearly,
             "sortino": divided(mean, downside, downside > 0, unbeaten) * yearly,

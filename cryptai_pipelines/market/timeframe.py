@@ -44,6 +44,11 @@ class Timeframe(enum.Enum):
         """Bars in a 365-day year."""
         return 365 * 24 * 60 * _MINUTE / self.ms
 
+    @property
+    def values_per_year(self) -> float:
+        """Values in a 365-day year of what has one at the end of every day with a bar: 365, and of weeks 365 / 7."""
+        return min(365.0, self.bars_per_year)
+
     def floor(self, ts_ms: int) -> int:
         """Open time of the bar that covers `ts_ms`."""
         return ts_ms - (ts_ms - self.anchor_ms) % self.ms

@@ -122,6 +122,7 @@ def run_portfolio(
         spans = {one: Interval(start, header.last_ts + one.timeframe.ms) for one, start in first_bars.items()}
         filled, gaps = read_faults(cursor, spans)
         evidence = Evidence(
+            header.timeframe,
             gates_together(inputs),
             filled,
             gaps,
@@ -149,7 +150,7 @@ def simulate_series(
     run, asked = advance_together_with_finer(begin, list(markets.values()), length, finer, with_ledger=True)
     result = result_of(run, markets)
     trades, closes = marked(result.trades), {one.symbol: found.closes for one, found in inputs.items()}
-    days = day_rows(result, engine.initial_capital, equal_weight(closes))
+    days = day_rows(result, engine.initial_capital, equal_weight(closes), length.values_per_year)
     profits = profit_by_symbol(trades, closes, engine.fee_rate)
     return Simulated(
         result,
@@ -201,7 +202,7 @@ def _header(
 ) -> portfolios.PortfolioHeader:
     result, trial = simulated.result, portfolio.trial
     bars = sum(len(one.arrays.ts) for one in inputs.values())
-    metrics = daily_metrics(result, trial.engine.initial_capital) | {
+    metrics = daily_metrics(result, trial.engine.initial_capital, portfolio.series[0].timeframe.values_per_year) | {
         **simulated.ambiguity,
         "open_equity": float(simulated.days["total_value"].iloc[-1]),
         "optimistic_total_return": result.optimistic.metrics["total_return"],

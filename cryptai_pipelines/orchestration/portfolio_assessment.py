@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.bootstrap import result_intervals, trade_outcomes
-from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, full_metrics
+from cryptai_pipelines.backtest.metrics import full_metrics
 from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import ReviewInputs, review
 from cryptai_pipelines.backtest.verdict import judge
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.assessment import Assessment, GateEvidence
 from cryptai_pipelines.storage import market_data, quality_log
 from cryptai_pipelines.storage.database import Cursor
@@ -26,9 +27,10 @@ from cryptai_pipelines.strategy.gate_rates import counted_rates
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a portfolio is judged by beside its days and trades. `filled`, `gaps`: of each symbol, as stored. `chosen_at`: when
-    the symbols were chosen, as far as that is known."""
+    """What a portfolio is judged by beside its days and trades. `timeframe`: of its bars. `filled`, `gaps`: of each symbol, as
+    stored. `chosen_at`: when the symbols were chosen, as far as that is known."""
 
+    timeframe: Timeframe
     gates: GateEvidence
     filled: Mapping[str, pd.DatetimeIndex]
     gaps: Mapping[str, list[Interval]]
@@ -42,7 +44,7 @@ def assess_portfolio(
 ) -> Assessment:
     """The assessment of days (`backtest.portfolio_days.day_rows`) and trades with `is_open` and `entry_volume`. trial_sharpes:
     of all trials that were made on the way, this one among them. rules: the strategy's parameters."""
-    equity, benchmark = days["total_value"], days["benchmark"]
+    equity, benchmark, yearly = days["total_value"], days["benchmark"], evidence.timeframe.values_per_year
     closed = trades[~trades["is_open"]].reset_index(drop=True)
     exposure = days[["gross_exposure", "net_exposure"]].set_axis(["gross", "net"], axis=1)
     returns = period_returns(equity.to_numpy(), initial_capital)
@@ -51,7 +53,7 @@ def assess_portfolio(
         equity,
         closed,
         initial_capital,
-        DAYS_PER_YEAR,
+        yearly,
         benchmark=benchmark,
         optimistic_return=evidence.optimistic_return,
         gates=evidence.gates.counts,
@@ -64,10 +66,10 @@ def assess_portfolio(
     )
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(
-        full_metrics(equity, closed, benchmark, initial_capital, DAYS_PER_YEAR, exposure, trial_sharpes=trial_sharpes),
+        full_metrics(equity, closed, benchmark, initial_capital, yearly, exposure, trial_sharpes=trial_sharpes),
         benchmark,
         judge(returns, len(closed), trial_sharpes=trial_sharpes, market=market),
-        result_intervals(returns, pnl, DAYS_PER_YEAR),
+        result_intervals(returns, pnl, yearly),
         trade_outcomes(pnl, initial_capital),
         review(inputs),
         counted_rates(evidence.gates.counts, rules),

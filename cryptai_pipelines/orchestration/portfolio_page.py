@@ -42,7 +42,7 @@ def publish_portfolio(
         equity=days["total_value"],
         trades=simulated.trades,
         metrics={name: np.nan if value is None else float(value) for name, value in header.metrics.items()},
-        optimistic=daily_metrics(result.optimistic, capital),
+        optimistic=daily_metrics(result.optimistic, capital, header.timeframe.values_per_year),
         parameters=portfolio.trial.engine,
         quality=_quality(database, settings.exchange, header, portfolio),
         provenance=_provenance(settings.exchange, header),

@@ -11,7 +11,7 @@ import pandas as pd
 
 from cryptai_pipelines.backtest.daily import daily_rows
 from cryptai_pipelines.backtest.evaluation import Evaluator
-from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR, period_returns
+from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import ReviewInputs, review
 from cryptai_pipelines.backtest.search import Found, Plan, best
 from cryptai_pipelines.backtest.search_space import Dimension
@@ -44,7 +44,7 @@ def judged(subject: Subject, plan: Plan, found: Sequence[Found], span: Span | No
         equity,
         result.trades.assign(entry_volume=entry_volumes(result.trades, subject.bars)),
         capital,
-        DAYS_PER_YEAR,
+        subject.timeframe.values_per_year,
         benchmark=market,
         optimistic_return=result.optimistic.metrics["total_return"],
         filled=subject.bars.index[subject.bars["is_filled"].to_numpy()],

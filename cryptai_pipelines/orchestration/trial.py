@@ -48,7 +48,7 @@ def run_trial(
         if not after.book["bars"]:
             raise nothing_simulated(trial, series, inputs.whole)
         result = settled_result(trial, series, after, closed, asked, inputs.revision, run_id)
-        days = value_days(lambda _: inputs.day_ends, trial, result.trades, backtests.no_days(), inputs.span)
+        days = value_days(lambda _: inputs.day_ends, series.timeframe, trial, result.trades, backtests.no_days(), inputs.span)
         metrics = full_metrics(result.header, after, days.values, sum(inputs.filled))
         header = replace(result.header, metrics=metrics)
         with database.transaction() as cursor:

@@ -11,7 +11,6 @@ from cryptai_pipelines.backtest.evaluation import Evaluator
 from cryptai_pipelines.backtest.metrics import full_metrics
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import replace_file
-from cryptai_pipelines.backtest.return_metrics import DAYS_PER_YEAR
 from cryptai_pipelines.backtest.subject import Span, Subject
 from cryptai_pipelines.backtest.trade_statistics import entry_volumes
 from cryptai_pipelines.backtest.valuation import exposure_at_closes
@@ -77,7 +76,7 @@ def _told(walked: WalkForward, subject: Subject, objective: str) -> dict[str, An
     trades = walked.trades.assign(entry_volume=entry_volumes(walked.trades, subject.bars), is_open=False)
     equity = _day_ends(walked)
     exposure = exposure_at_closes(trades, subject.bars["close"].reindex(equity.index), equity.to_numpy())
-    metrics = full_metrics(equity, trades, None, subject.capital, DAYS_PER_YEAR, exposure)
+    metrics = full_metrics(equity, trades, None, subject.capital, subject.timeframe.values_per_year, exposure)
     return {"summary": walked.summary, "stability": walked.stability, "metrics": metrics, "windows": windows}
 
 

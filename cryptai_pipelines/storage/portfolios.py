@@ -164,7 +164,7 @@ UNION ALL
 SELECT avg({_DAILY_SHARPE}) FROM backtest_results AS s WHERE {_OF_SYMBOLS}
 GROUP BY s.config - 'kind' - 'market'
 UNION ALL
-SELECT avg((p.metrics->>'sharpe')::double precision / sqrt(365.0))
+SELECT avg((p.metrics->>'sharpe')::double precision / sqrt(%(yearly)s))
 FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.kind = 'sweep' AND {_OF_SYMBOLS} GROUP BY {_SEARCHED}
 UNION ALL
 SELECT NULL
@@ -181,6 +181,6 @@ def trial_sharpes(source: Cursor | Database, strategy: str, timeframe: Timeframe
     alone: once, however many of them it was tried on, with the mean of its ratios. What rules the venue had for the markets by
     then makes no other trial, and walk-forwards count without a ratio, as in `sweeps.trial_sharpes`.
     """
-    keys = {"strategy": strategy, "timeframe": timeframe.code, "symbols": list(symbols)}
+    keys = {"strategy": strategy, "timeframe": timeframe.code, "symbols": list(symbols), "yearly": timeframe.values_per_year}
     values = [row[0] for row in rows_of(source, _TRIALS, keys)]
     return np.array([math.nan if value is None else value for value in values], dtype="float64")

@@ -138,7 +138,7 @@ SELECT s.config - 'kind' - 'market',
 FROM backtest_results AS s WHERE {_OF_SERIES} ORDER BY s.updated_at, s.id
 """
 _SEARCHED = f"""
-SELECT DISTINCT ON (p.key) p.key, (p.metrics->>'sharpe')::double precision / sqrt(365.0)
+SELECT DISTINCT ON (p.key) p.key, (p.metrics->>'sharpe')::double precision / sqrt(%(yearly)s)
 FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.kind = 'sweep' AND {_OF_SERIES}
 ORDER BY p.key, p.sweep_id DESC
 """
@@ -163,7 +163,8 @@ def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarr
     than those of the whole: they count, without one. So does a portfolio with the symbol in it: its ratio is that of all of
     them together (`portfolios.trial_sharpes`).
     """
-    keys = {"strategy": strategy, "symbol": series.symbol, "timeframe": series.timeframe.code}
+    timeframe = series.timeframe
+    keys = {"strategy": strategy, "symbol": series.symbol, "timeframe": timeframe.code, "yearly": timeframe.values_per_year}
     # A backtest is hashed as the point of a search is by its key.
     tested = {config_hash(config): ratio for config, ratio in database.rows(_BACKTESTS, keys)}
     ratios = {**dict(database.rows(_SEARCHED, keys)), **tested}

@@ -76,7 +76,7 @@ def test_the_grid_and_one_backtest_at_a_time_agree_to_the_bit(loud):
     for span in (None, Span(100, 1_900)):
         answer = evaluator.evaluate(Task(points, span, True))
         for point, result, daily in zip(points, answer.results, answer.daily_returns, strict=True):
-            metrics, returns = point_of(evaluator.simulate(point, span), 10_000.0)
+            metrics, returns = point_of(evaluator.simulate(point, span), 10_000.0, 365.0)
             np.testing.assert_equal(result, metrics)
             assert returns.astype("float32").tobytes() == daily.tobytes()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.bootstrap import Spread, result_intervals, trade_outcomes
-from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, full_metrics
+from cryptai_pipelines.backtest.metrics import full_metrics
 from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import Finding, ReviewInputs, review
 from cryptai_pipelines.backtest.tables import gate_table
@@ -91,7 +91,7 @@ def assess(
     trades = backtests.read_trades(database, identity).reset_index(drop=True)
     trades = trades.assign(entry_volume=traded_at_entries(database, identity, header, trades))
     closed = trades[~trades["is_open"]]
-    capital = float(header.config["engine"]["initial_capital"])
+    capital, yearly = float(header.config["engine"]["initial_capital"]), header.series.timeframe.values_per_year
     benchmark = prices.reindex(equity.index)
     sharpes = sweeps.trial_sharpes(database, header.strategy, header.series)
     returns = period_returns(equity.to_numpy(), capital)
@@ -101,7 +101,7 @@ def assess(
         equity,
         closed,
         capital,
-        DAYS_PER_YEAR,
+        yearly,
         benchmark=benchmark,
         optimistic_return=header.metrics.get("optimistic_total_return"),
         gates=gates.counts,
@@ -113,12 +113,10 @@ def assess(
     )
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(
-        full_metrics(
-            equity, closed, benchmark, capital, DAYS_PER_YEAR, _exposure(trades, benchmark, equity), trial_sharpes=sharpes
-        ),
+        full_metrics(equity, closed, benchmark, capital, yearly, _exposure(trades, benchmark, equity), trial_sharpes=sharpes),
         benchmark,
         judge(returns, len(closed), trial_sharpes=sharpes, market=market),
-        result_intervals(returns, pnl, DAYS_PER_YEAR),
+        result_intervals(returns, pnl, yearly),
         trade_outcomes(pnl, capital),
         review(inputs),
         counted_rates(gates.counts, SimpleNamespace(**header.config["rules"])),

@@ -13,7 +13,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.daily import performance_rows
 from cryptai_pipelines.backtest.engine import EngineState, is_readable, settle
 from cryptai_pipelines.backtest.fingerprint import trades_sha256
-from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, METRICS_VERSION, summary
+from cryptai_pipelines.backtest.metrics import METRICS_VERSION, summary
 from cryptai_pipelines.backtest.valuation import equity_at_closes
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -53,7 +53,9 @@ def bring_up_to_date(
         identity, header = found
         begin = stale.source.first_ts if stale.anew else stale.start_ms
         trades, stored = backtests.read_trades(database, identity), backtests.read_daily(database, identity)
-        days = value_days(stored_closes(database, series), trial, trades, stored, Interval(begin, stale.end_ms))
+        days = value_days(
+            stored_closes(database, series), series.timeframe, trial, trades, stored, Interval(begin, stale.end_ms)
+        )
         filled = count_filled(database, header)
         with database.transaction() as cursor:
             check_lease(cursor, lease)
@@ -113,12 +115,20 @@ def stored_closes(database: Database, series: Series) -> ReadCloses:
     return read
 
 
-def value_days(read_closes: ReadCloses, trial: Trial, trades: pd.DataFrame, stored: pd.DataFrame, within: Interval) -> Days:
+def value_days(
+    read_closes: ReadCloses,
+    timeframe: Timeframe,
+    trial: Trial,
+    trades: pd.DataFrame,
+    stored: pd.DataFrame,
+    within: Interval,
+) -> Days:
     """The days from that of `within.start_ms` on. `trades`: all of the result; `stored`: its days so far, as read."""
     start = Timeframe.D1.floor(within.start_ms)
     before = stored[stored.index < pd.Timestamp(start, unit="ms", tz="UTC")]
     equity = pd.concat([_day_ends(closes, trades, trial) for closes in read_closes(Interval(start, within.end_ms))])
-    new = performance_rows(equity, trades, trial.engine.initial_capital, before)
+    capital, yearly = trial.engine.initial_capital, timeframe.values_per_year
+    new = performance_rows(equity, trades, capital, before, periods_per_year=yearly)
     return Days(new, np.concatenate((before["total_value"].to_numpy(), new["total_value"].to_numpy())))
 
 
@@ -131,11 +141,11 @@ def _day_ends(closes: pd.Series, trades: pd.DataFrame, trial: Trial) -> pd.Serie
 def full_metrics(
     header: backtests.BacktestHeader, engine: EngineState, values: np.ndarray, filled: int
 ) -> dict[str, float | int | None]:
-    """The header's metrics, those of `backtest.metrics` over daily values, which take 365 days to the year, and the share of
-    the simulated bars that are among the `filled` ones."""
+    """The header's metrics, those of `backtest.metrics` over daily values, and the share of the simulated bars that are
+    among the `filled` ones."""
     settled = settle(engine)[0]
     optimistic = float(settled.books[1]["cash"]) / settled.parameters.initial_capital - 1
-    metrics = summary(settled, values, DAYS_PER_YEAR)
+    metrics = summary(settled, values, header.series.timeframe.values_per_year)
     share = filled / header.bars if header.bars else None
     return {**header.metrics, **metrics, "optimistic_total_return": optimistic, "filled_share": share}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.engine import EngineState
-from cryptai_pipelines.backtest.metrics import DAYS_PER_YEAR, summary
+from cryptai_pipelines.backtest.metrics import summary
 from cryptai_pipelines.backtest.picture import equity_png
 from cryptai_pipelines.backtest.report import Report, replace_file, write_report
 from cryptai_pipelines.backtest.venue_fees import told_fees
@@ -64,7 +64,7 @@ def publish(
         equity=daily["total_value"],
         trades=backtests.read_trades(database, identity).reset_index(drop=True),
         metrics=metrics,
-        optimistic=metrics if settled.books[0] == settled.books[1] else _without_days(settled),
+        optimistic=metrics if settled.books[0] == settled.books[1] else _without_days(settled, series),
         parameters=settled.parameters,
         quality=_quality(database, series),
         provenance=_provenance(series, venue, header),
@@ -101,9 +101,9 @@ def funding_of_result(header: BacktestHeader) -> str | None:
     return f"{told['rates']:,} rates of {format_time(told['first'])} to {format_time(told['last'])}, {told['sha256'][:12]}"
 
 
-def _without_days(settled: EngineState) -> dict[str, float]:
+def _without_days(settled: EngineState, series: Series) -> dict[str, float]:
     """The optimistic book has no days of its own: what needs them stays undefined rather than borrowed."""
-    return summary(settled, np.empty(0), DAYS_PER_YEAR, optimistic=True)
+    return summary(settled, np.empty(0), series.timeframe.values_per_year, optimistic=True)
 
 
 def _quality(database: Database, series: Series) -> dict[str, object]:
