@@ -43,8 +43,8 @@ class ReviewInputs:
     symbol where the trades are of several.
     grid: by parameter the value that was chosen and all values that were tried. risk_reward: its ratio at each signal.
     trained_until: the last time that a model whose predictions were used had seen, labels included. universe_chosen_at: when
-    the symbols were chosen. trial_sharpes: per-period Sharpe ratios of all trials, this one among them. has_costs: False when
-    neither fees nor slippage were charged.
+    the symbols were chosen. trial_sharpes: per-period Sharpe ratios of all trials, this one among them. settled: the trades and
+    those of positions that are still open, settled at the last close; None when there are no others than `trades`.
     """
 
     equity: pd.Series
@@ -61,7 +61,7 @@ class ReviewInputs:
     trained_until: pd.Timestamp | None = None
     universe_chosen_at: pd.Timestamp | None = None
     trial_sharpes: np.ndarray | None = None
-    has_costs: bool = True
+    settled: pd.DataFrame | None = None
 
 
 def at_least(code: str, severity: Severity, value: float, threshold: float, sentence: str) -> Finding:

@@ -103,14 +103,16 @@ def signal_parameters(subject: Subject) -> frozenset[str]:
 
 
 def parameters_of(subject: Subject, point: Point) -> tuple[Any, EngineParameters]:
-    """The strategy's parameters and the engine's at a point; a name that both have is the same for both. `BadArgument` as they
-    raise it."""
+    """The strategy's parameters and the engine's at a point; a name that both have is the same for both. A fee that is asked
+    for stands for makers, too, where nobody asks for theirs. `BadArgument` as they raise it."""
     strategy, names = subject.found, signal_parameters(subject)
     asked = {**subject.asked, **point}
-    told = {**subject.defaults, **asked}
+    unasked = {"maker_fee_rate"} if "fee_rate" in asked else set()
+    defaults = {name: value for name, value in subject.defaults.items() if name not in unasked}
+    told = {**defaults, **asked}
     rules = strategy_parameters_of(strategy.parameters, {name: value for name, value in told.items() if name in names})
-    chosen = {**subject.defaults, **strategy.exits(rules), **asked}
-    return rules, EngineParameters(**{name: value for name, value in chosen.items() if name in _ENGINE})
+    engine = {**defaults, **strategy.exits(rules), **asked}
+    return rules, EngineParameters(**{name: value for name, value in engine.items() if name in _ENGINE})
 
 
 def point_key(subject: Subject, point: Point, span: Span | None) -> str:

@@ -128,7 +128,6 @@ def run_portfolio(
             gaps,
             None if chosen is None else pd.Timestamp(chosen, unit="ms", tz="UTC"),
             simulated.result.optimistic.metrics["total_return"],
-            bool(trial.engine.fee_rate or trial.engine.slippage_bps),
         )
         sharpes = portfolios.trial_sharpes(cursor, header.strategy, header.timeframe, header.symbols)
         trades = with_entry_volumes(simulated.trades, {one.symbol: found.arrays for one, found in inputs.items()})

@@ -36,7 +36,6 @@ class Evidence:
     gaps: Mapping[str, list[Interval]]
     chosen_at: pd.Timestamp | None
     optimistic_return: float
-    has_costs: bool
 
 
 def assess_portfolio(
@@ -62,7 +61,7 @@ def assess_portfolio(
         risk_reward=evidence.gates.risk_rewards,
         universe_chosen_at=evidence.chosen_at,
         trial_sharpes=trial_sharpes,
-        has_costs=evidence.has_costs,
+        settled=trades,
     )
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(

@@ -118,7 +118,7 @@ PLANTED: dict[str, Callable[[ReviewInputs], ReviewInputs]] = {
     "top_trades_make_profit": lambda one: lucky(one, 12, 100.0),
     "one_symbol_makes_profit": lambda one: with_pnl(one, np.where(one.trades["symbol"] == "BTC-USDT", 40.0, -1.0)),
     "costs_eat_edge": lambda one: replace(one, trades=one.trades.assign(fees=20.0, slippage_cost=10.0, funding=-5.0)),
-    "no_costs": lambda one: replace(one, has_costs=False),
+    "no_costs": lambda one: replace(one, trades=one.trades.assign(fees=0.0, slippage_cost=0.0)),
     "ambiguous_trades": lambda one: replace(one, trades=one.trades.assign(ambiguous=np.arange(TRADES) % 20 == 0)),
     "exits_within_entry_bar": lambda one: replace(one, trades=one.trades.assign(exit_ts=one.trades["entry_ts"])),
     "same_bar_order_decides": lambda one: with_pnl(one, -one.trades["pnl"].to_numpy()),

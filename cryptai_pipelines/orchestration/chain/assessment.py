@@ -109,7 +109,7 @@ def assess(
         gaps=gaps,
         risk_reward=gates.risk_rewards,
         trial_sharpes=sharpes,
-        has_costs=bool(header.config["engine"]["fee_rate"] or header.config["engine"]["slippage_bps"]),
+        settled=trades,
     )
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(
