@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from psycopg2 import sql
 
@@ -13,6 +15,9 @@ from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.merge_rows import last_per_ts, lock_series, newest_ms, row_slice, stage
 from cryptai_pipelines.storage.tables import TABLES
 from cryptai_pipelines.storage.times import column_ms, iso, to_ms
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _TABLE = TABLES["raw_ohlcv"]
 _VALUES = tuple(name for name in WIRE_DTYPES if name != "ts")
@@ -77,9 +82,13 @@ def _append_known(cursor: Cursor, values: dict[str, Value], count: int) -> Chang
     return Change(new, restated, to_ms(first), to_ms(last))
 
 
-_READ = (
-    f"SELECT ts, {', '.join(_VALUES)}, revision, fetch_id, known_at FROM raw_ohlcv"
-    " WHERE source = $1 AND symbol = $2 AND timeframe = $3 AND ts >= $4::timestamptz AND ts < $5::timestamptz"
+_COLUMNS = f"ts, {', '.join(_VALUES)}, revision, fetch_id, known_at"
+_OF_SERIES = "source = $1 AND symbol = $2 AND timeframe = $3"
+_READ = f"SELECT {_COLUMNS} FROM raw_ohlcv WHERE {_OF_SERIES} AND ts >= $4::timestamptz AND ts < $5::timestamptz"
+_READ_PARTS = (
+    f"SELECT part.* FROM unnest($4::timestamptz[]) AS bar(ts) CROSS JOIN LATERAL (SELECT {_COLUMNS} FROM raw_ohlcv"
+    f" WHERE {_OF_SERIES} AND raw_ohlcv.ts >= bar.ts AND raw_ohlcv.ts < bar.ts + $5::bigint * interval '1 ms'"
+    " AND known_at <= $6::timestamptz ORDER BY raw_ohlcv.ts, revision) AS part ORDER BY ts, revision"
 )
 
 
@@ -93,6 +102,19 @@ def read_current(
     table = db.read(
         f"{_READ}{known} ORDER BY ts, revision", parameters if known_at_ms is None else [*parameters, iso(known_at_ms)]
     )
+    return _latest(table)
+
+
+def read_known_parts(db: Database, source: str, series: Series, opens: np.ndarray, length_ms: int, known_at_ms: int) -> Columns:
+    """The rows of `read_current` that open within `length_ms` of any of `opens` (int64 epoch ms, ascending, at least so far
+    apart), in one statement with one look into the index per open time."""
+    times = f"{{{','.join(map(iso, opens.tolist()))}}}"
+    parameters = (source, series.symbol, series.timeframe.code, times, length_ms, iso(known_at_ms))
+    return _latest(db.read(_READ_PARTS, parameters))
+
+
+def _latest(table: pa.Table) -> Columns:
+    """Of rows by `ts` and `revision` the last of each `ts`."""
     times = ("ts", "close_ts", "known_at")
     columns = {name: column_ms(table[name]) if name in times else table[name].to_numpy() for name in table.column_names}
     if not columns["revision"].any():

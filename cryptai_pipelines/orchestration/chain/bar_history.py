@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, bars_frame
+from cryptai_pipelines.market.bars import BAR_COLUMNS, Columns, bars_frame, take_rows
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval, clipped
@@ -47,6 +47,19 @@ def read_bars(
             yield market_data.read(database, series, *block, columns=columns)
         return
     yield from (block[list(columns)] for block in _as_known(database, series, span, known_at_ms))
+
+
+def read_known_parts(
+    database: Database, series: Series, within: Interval, opens: np.ndarray, length_ms: int, known_at_ms: int
+) -> pd.DataFrame:
+    """The bars of `within` (of `known_span`) that open within `length_ms` of any of `opens` (int64 epoch ms, ascending, at
+    least so far apart), as of `read_bars` but without filled ones: one statement per source, however many are asked for."""
+    ranked = []
+    for source in series_sources.read_sources(database, series, known_at_ms):
+        rows = raw.read_known_parts(database, source.source, series, opens, length_ms, known_at_ms)
+        inside = np.flatnonzero((rows["ts"] >= within.start_ms) & (rows["ts"] < within.end_ms))
+        ranked.append(judge_source(take_rows(rows, inside), source, series, known_at_ms)[0])
+    return _given(compose(ranked))[list(_COLUMNS)]
 
 
 def known_span(database: Database, series: Series, known_at_ms: int) -> Interval | None:
@@ -108,8 +121,12 @@ def _composed(database: Database, series: Series, sources: list[SeriesSource], b
 
 
 def _frame(composed: Composed, filled: Columns, sources: list[SeriesSource]) -> pd.DataFrame:
-    bars = bars_frame(composed.bars).assign(is_filled=False, source=composed.source, origin=composed.origin)
+    bars = _given(composed)
     if len(filled["ts"]):
         carried = bars_frame(filled).assign(is_filled=True, source=sources[0].source, origin=CARRIED)
         bars = pd.concat((bars, carried)).sort_index()
     return bars[list(_COLUMNS)].astype({"is_filled": np.bool_})
+
+
+def _given(composed: Composed) -> pd.DataFrame:
+    return bars_frame(composed.bars).assign(is_filled=False, source=composed.source, origin=composed.origin)

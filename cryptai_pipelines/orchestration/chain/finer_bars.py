@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.drill_down import ASKED_DTYPE, ReadFiner
-from cryptai_pipelines.market.intervals import Interval, runs
+from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import TIMEFRAMES, Timeframe, parse_timeframe
 from cryptai_pipelines.orchestration.chain import validated_bars
-from cryptai_pipelines.orchestration.chain.bar_history import known_span, read_bars
+from cryptai_pipelines.orchestration.chain.bar_history import known_span, read_known_parts
 from cryptai_pipelines.storage import ambiguous_bars, market_data, state
 from cryptai_pipelines.storage.database import Database
 
@@ -44,14 +44,11 @@ def finer_readers(
             continue
         if known_at_ms is None:
             readers[timeframe] = partial(market_data.read_parts, database, finer, length_ms=series.timeframe.ms)
-        elif known_span(database, finer, known_at_ms) is not None:
-            readers[timeframe] = partial(_read_known, database, finer, series.timeframe, known_at_ms)
+        elif (span := known_span(database, finer, known_at_ms)) is not None:
+            # A filled bar tells nothing, no more than a missing one: none is needed.
+            known = {"length_ms": series.timeframe.ms, "known_at_ms": known_at_ms}
+            readers[timeframe] = partial(read_known_parts, database, finer, span, **known)
     return readers
-
-
-def _read_known(database: Database, finer: Series, timeframe: Timeframe, known_at_ms: int, opens: np.ndarray) -> pd.DataFrame:
-    parts = [part for span in runs(opens, timeframe) for part in read_bars(database, finer, span, known_at_ms)]
-    return pd.concat(parts) if parts else market_data.read_parts(database, finer, opens[:0], timeframe.ms)
 
 
 def retold(
