@@ -14,7 +14,7 @@ from psycopg2.extras import Json
 from cryptai_pipelines.market.bars import WIRE_DTYPES
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
-from cryptai_pipelines.market.timeframe import parse_timeframe
+from cryptai_pipelines.market.timeframe import Timeframe, parse_timeframe
 from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.storage.times import to_datetime, to_ms
 
@@ -141,17 +141,73 @@ def scheduled_strategies(cursor: Cursor, series: Series) -> list[str]:
     return [name for (name,) in cursor.fetchall()]
 
 
+# A result on bars as known at a moment depends on nothing that became known later.
+_NOT_SETTLED = "coalesce((r.config ->> 'known_at')::bigint >= %(known_at)s, true)"
+_RESULT = ("id", "strategy", "kind", "timeframe", "trades")
+
+
 def backtests_over(cursor: Cursor, series: Series, within: Interval, known_at_ms: int) -> list[dict[str, Any]]:
-    """The results that simulated bars in `within` or after it began: `id`, `strategy`, `kind`, and `trades`: how many were
-    entered at or after its start. A result on bars as known at a moment depends on nothing that became known
+    """The results that simulated bars in `within` or after it began: `id`, `strategy`, `kind`, `timeframe`, and `trades`: how
+    many were entered at or after its start. A result on bars as known at a moment depends on nothing that became known
     (`known_at_ms`) later."""
+    symbol, code = _keys(series)
+    start, end = (to_datetime(ts) for ts in within)
     cursor.execute(
-        "SELECT r.id, r.strategy, r.config ->> 'kind', (SELECT count(*) FROM backtest_trades AS t WHERE t.backtest_id = r.id"
-        " AND t.entry_ts >= %s) FROM backtest_results AS r WHERE r.symbol = %s AND r.timeframe = %s AND r.last_ts >= %s"
-        " AND r.first_ts < %s AND coalesce((r.config ->> 'known_at')::bigint >= %s, true) ORDER BY r.id",
-        (to_datetime(within.start_ms), *_keys(series), *(to_datetime(ts) for ts in within), known_at_ms),
+        "SELECT r.id, r.strategy, r.config ->> 'kind', r.timeframe, (SELECT count(*) FROM backtest_trades AS t"
+        " WHERE t.backtest_id = r.id AND t.entry_ts >= %(start)s) FROM backtest_results AS r WHERE r.symbol = %(symbol)s"
+        f" AND r.timeframe = %(code)s AND r.last_ts >= %(start)s AND r.first_ts < %(end)s AND {_NOT_SETTLED} ORDER BY r.id",
+        {"start": start, "end": end, "symbol": symbol, "code": code, "known_at": known_at_ms},
     )
-    return [dict(zip(("id", "strategy", "kind", "trades"), row, strict=True)) for row in cursor.fetchall()]
+    return [dict(zip(_RESULT, row, strict=True)) for row in cursor.fetchall()]
+
+
+def backtests_looking_into(
+    cursor: Cursor,
+    series: Series,
+    within: Interval,
+    known_at_ms: int,
+    coarser: Sequence[Timeframe],
+    told_by: Sequence[Timeframe],
+) -> list[dict[str, Any]]:
+    """The results of `coarser` series of the symbol of which an ambiguous bar overlaps `within` and was told apart by bars of
+    `told_by`, or by none: as in `backtests_over`, with the `trades` that were left in the first such bar or later."""
+    cursor.execute(
+        "SELECT r.id, r.strategy, r.config ->> 'kind', r.timeframe, (SELECT count(*) FROM backtest_trades AS t"
+        " WHERE t.backtest_id = r.id AND t.exit_ts >= asked.first) FROM backtest_results AS r"
+        " JOIN unnest(%(codes)s::text[], %(lengths)s::bigint[]) AS coarse (code, length) ON coarse.code = r.timeframe"
+        " CROSS JOIN LATERAL (SELECT min(b.ts) AS first FROM backtest_ambiguous_bars AS b WHERE b.backtest_id = r.id"
+        " AND b.ts > %(start)s - coarse.length * interval '1 ms' AND b.ts < %(end)s"
+        " AND coalesce(b.finer_timeframe = ANY(%(told_by)s), true)) AS asked"
+        f" WHERE r.symbol = %(symbol)s AND asked.first IS NOT NULL AND {_NOT_SETTLED} ORDER BY r.id",
+        {
+            "codes": [one.code for one in coarser],
+            "lengths": [one.ms for one in coarser],
+            "start": to_datetime(within.start_ms),
+            "end": to_datetime(within.end_ms),
+            "told_by": [one.code for one in told_by],
+            "symbol": series.symbol,
+            "known_at": known_at_ms,
+        },
+    )
+    return [dict(zip(_RESULT, row, strict=True)) for row in cursor.fetchall()]
+
+
+def seen_by_coarser(db: Database, entry: Restatement, asset: str, result: str, places: Mapping[str, int]) -> dict[str, int]:
+    """By timeframe when `result` of a longer timeframe was made again after the restated bars had come into `asset`, epoch ms;
+    none for one that has not seen them yet. `places`: by code the place of the entry's timeframe, from 0, among the further
+    inputs of `result`."""
+    rows = db.rows(
+        "SELECT made.timeframe, min(c.changed_at) FROM restatements AS r CROSS JOIN LATERAL (SELECT revision, changed_at"
+        " FROM series_changes AS c WHERE c.asset = %(asset)s AND c.symbol = r.symbol AND c.timeframe = r.timeframe"
+        " AND c.changed_at > r.recorded_at ORDER BY c.revision LIMIT 1) AS bars"
+        " CROSS JOIN unnest(%(codes)s::text[], %(places)s::bigint[]) AS coarse (code, place)"
+        " JOIN series_state AS made ON made.asset = %(result)s AND made.symbol = r.symbol AND made.timeframe = coarse.code"
+        " AND made.further_revisions[coarse.place + 1] >= bars.revision"
+        " JOIN series_changes AS c ON c.asset = made.asset AND c.symbol = made.symbol AND c.timeframe = made.timeframe"
+        " AND c.changed_at > bars.changed_at WHERE r.id = %(id)s GROUP BY made.timeframe",
+        {"asset": asset, "result": result, "codes": list(places), "places": list(places.values()), "id": entry.id},
+    )
+    return {code: to_ms(at) for code, at in rows}  # type: ignore[misc]
 
 
 def read_restatements(

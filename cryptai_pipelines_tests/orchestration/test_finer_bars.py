@@ -4,6 +4,7 @@ come and become others."""
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +26,16 @@ from cryptai_pipelines.orchestration.chain import (
     technical_indicators,
 )
 from cryptai_pipelines.orchestration.chain.backtest_results import CHECKPOINT_BARS, Trial
+from cryptai_pipelines.orchestration.chain.bar_history import read_bars
 from cryptai_pipelines.orchestration.chain.finer_bars import finer_readers, finer_revisions, finer_than
 from cryptai_pipelines.orchestration.chain.outcome import Outcome, ignore_progress
+from cryptai_pipelines.orchestration.chain.restatement import read_ledger
 from cryptai_pipelines.orchestration.metadata import outcome_metadata
 from cryptai_pipelines.orchestration.trial import run_trial
 from cryptai_pipelines.storage import ambiguous_bars, backtests, checkpoints, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import take_series
-from cryptai_pipelines.storage.times import to_ms
+from cryptai_pipelines.storage.times import to_datetime, to_ms
 from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
@@ -241,6 +244,58 @@ def test_only_finer_bars_that_were_asked_make_a_result_anew(database, monkeypatc
     assert shown["told_apart_bars"].value == shown["told_apart_by_15m"].value == 1
 
 
+def results_of(entry: dict) -> list[dict]:
+    return entry["touched"]["backtest_results"]
+
+
+def test_the_ledger_names_the_coarser_results_that_asked_restated_bars(database, tmp_path: Path, monkeypatch) -> None:
+    world, home = World(database), settings_for("http://127.0.0.1:1", tmp_path)
+    for series in (H1, M15):
+        world.store((series, 0, BARS - 1))
+    world.run()
+    trial = Trial("trial", STRATEGY, TRIAL.rules, NEAR)
+    trials = (trial, replace(trial, known_at_ms=now_ms()))
+    of_trials = [run_trial(database, home, H1, one, "test", ignore_progress) for one in trials]
+    asked = world.asked()
+    hours = (asked["ts"].to_numpy() - world.start) // HOUR
+    told, other = int(hours[asked["finer_timeframe"] == "15m"][0]), int(np.setdiff1d(np.arange(BARS - 1), hours)[3])
+    fingerprint = world.result().trades_sha256
+    world.restate((M15, other))
+    world.restate((M15, told))
+    entry, unasked = read_ledger(database)
+    assert results_of(unasked) == [] and unasked["recomputed_at"] is not None
+    scheduled, by_hand = results_of(entry)
+    assert (scheduled["kind"], scheduled["timeframe"], scheduled["strategy"]) == ("scheduled", "1h", STRATEGY.name)
+    assert (by_hand["kind"], by_hand["id"]) == ("trial", of_trials[0]["backtest_id"])
+    statement = "SELECT count(*) FROM backtest_trades WHERE backtest_id = %s AND exit_ts >= %s"
+    since = to_datetime(world.start + told * HOUR)
+    assert [one["trades"] for one in results_of(entry)] == [
+        database.rows(statement, (one["id"], since))[0][0] for one in results_of(entry)
+    ]
+    assert entry["timeframe"] == "15m" and entry["recomputed_at"] is None, "its bars are judged, the result is as it was"
+
+    # The result of a new hour by a run that had looked at the finer bars before they changed.
+    seen = state.read_state(database, "backtest_results", H1).further_revisions
+    world.store((H1, BARS - 1, 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(backtest_results, "finer_revisions", lambda *_: seen)
+        world.run()
+    assert world.result().bars == BARS
+    assert read_ledger(database)[0]["recomputed_at"] is None
+    world.run()
+    assert read_ledger(database)[0]["recomputed_at"] is not None and world.result().trades_sha256 != fingerprint
+
+
+def test_bars_that_shorter_ones_told_apart_do_not_depend_on_longer_ones(database) -> None:
+    world = everything(World(database))
+    asked = world.asked().set_index("finer_timeframe")["ts"]
+    for code, touches in (("5m", False), ("15m", True)):
+        world.restate((M15, int(asked.loc[[code]].iloc[0] - world.start) // HOUR))
+        assert bool(results_of(read_ledger(database)[0])) is touches
+    world.restate((M5, int(asked.loc[["5m"]].iloc[0] - world.start) // HOUR))
+    assert [one["timeframe"] for one in results_of(read_ledger(database)[0])] == ["1h"]
+
+
 def test_filled_and_missing_finer_bars_tell_nothing(database) -> None:
     world = World(database)
     world.store((H1, 0, BARS))
@@ -299,6 +354,29 @@ def test_a_trial_asks_the_bars_that_were_known(database, tmp_path: Path) -> None
     assert f"told apart by finer ones: {last['metrics']['told_apart_bars']} by 15m bars" in Path(last["report"]).read_text()
     world.run()
     assert world.result().trades_sha256 == last["trades_sha256"], "the scheduled result is told the same"
+
+
+def test_finer_bars_as_known_are_read_at_once_and_are_those_of_the_whole(database, monkeypatch) -> None:
+    world, asked = World(database), []
+    for name in ("rows", "read"):
+        real = getattr(Database, name)
+        monkeypatch.setattr(Database, name, lambda *given, real=real, **named: asked.append(1) or real(*given, **named))
+    world.store((M5, 10, 95))
+    moments = [now_ms()]
+    for hour in range(0, BARS, 4):
+        world.restate((M5, hour))
+        moments.append(now_ms())
+    chosen = world.start + HOUR * np.array([0, 3, 8, 10, 16, 49, 50, 52, 55, 60, 96, BARS - 1, BARS + 5])
+    for known_at in (moments[0], moments[len(moments) // 2], moments[-1]):
+        whole = pd.concat(read_bars(database, M5, None, known_at))
+        expected = whole[~whole["is_filled"] & np.isin(whole.index.floor("h").as_unit("ms").asi8, chosen)]
+        reader = finer_readers(database, H1, finer_revisions(database, H1), known_at)[Timeframe.M5]
+        asked.clear()
+        found = reader(chosen)
+        pd.testing.assert_frame_equal(found, expected)
+        assert len(expected) > 90 and len(asked) == 3
+        assert reader(chosen[:0]).empty
+    assert finer_readers(database, H1, finer_revisions(database, H1), 1_000) == {}
 
 
 def now_ms() -> int:

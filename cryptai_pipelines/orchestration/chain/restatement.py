@@ -3,7 +3,7 @@ stores the change. Computing them again follows from what each asset was made of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from cryptai_pipelines.market.clock import format_time
 from cryptai_pipelines.market.intervals import Interval, runs
 from cryptai_pipelines.market.series import Series
+from cryptai_pipelines.market.timeframe import TIMEFRAMES, parse_timeframe
 from cryptai_pipelines.orchestration.chain import (
     backtest_results,
     market_structure,
@@ -18,6 +19,7 @@ from cryptai_pipelines.orchestration.chain import (
     technical_indicators,
     validated_bars,
 )
+from cryptai_pipelines.orchestration.chain.finer_bars import finer_than
 from cryptai_pipelines.orchestration.chain.staleness import reach_end, stored_reach
 from cryptai_pipelines.storage import market_data, restatements, state
 from cryptai_pipelines.storage.changes import Change
@@ -100,8 +102,19 @@ def _touched(
         within = _seen(cursor, series, seen, _signals_reach(name, series, made), end)
         told = _rows(restatements.count_signals(cursor, series, name, within), within)
         touched[signals.ASSET] += [{"strategy": name, **told}] if told["rows"] else []
-    touched[backtest_results.ASSET] = restatements.backtests_over(cursor, series, over, known_at_ms)
+    touched[backtest_results.ASSET] = [
+        *restatements.backtests_over(cursor, series, over, known_at_ms),
+        *_looking_into(cursor, series, change, known_at_ms),
+    ]
     return touched
+
+
+def _looking_into(cursor: Cursor, series: Series, change: Interval, known_at_ms: int) -> list[dict[str, Any]]:
+    """The results of longer timeframes that the bars may tell something else now: of a bar that shorter ones told apart, or
+    that was not ambiguous, none was asked."""
+    coarser = [one for one in TIMEFRAMES if series.timeframe in finer_than(one)]
+    told_by = [one for one in TIMEFRAMES if one.ms >= series.timeframe.ms]
+    return restatements.backtests_looking_into(cursor, series, change, known_at_ms, coarser, told_by)
 
 
 def _signals_reach(name: str, series: Series, made: state.SeriesState | None) -> int | None:
@@ -136,7 +149,7 @@ def read_ledger(
 
 
 def _told(database: Database, entry: Restatement) -> dict[str, Any]:
-    done = _recomputed_ms(entry)
+    done = _recomputed_ms(database, entry)
     return {
         "id": entry.id,
         "symbol": entry.series.symbol,
@@ -166,16 +179,28 @@ def _equal(one: float, another: float) -> bool:
     return one == another or (np.isnan(one) and np.isnan(another))
 
 
-def _recomputed_ms(entry: Restatement) -> int | None:
+def _recomputed_ms(database: Database, entry: Restatement) -> int | None:
     """When the last that had rows which depend on the bars was computed again; None while something is not. A person's trials
     stay as they were."""
-    done = [entry.done_ms[name] for name in _deepest(entry.touched)]
+    done = [entry.done_ms[name] for name in _deepest(entry)]
+    coarser = _scheduled(entry) - {entry.series.timeframe.code}
+    if coarser:
+        places = {code: finer_than(parse_timeframe(code)).index(entry.series.timeframe) for code in coarser}
+        seen = restatements.seen_by_coarser(database, entry, validated_bars.ASSET, backtest_results.ASSET, places)
+        done += [seen.get(code) for code in coarser]
     return None if None in done else max(done)
 
 
-def _deepest(touched: Mapping[str, Any]) -> Sequence[str]:
-    """What had rows that depend on the bars, as far down the chain as there were any."""
-    if any(one["kind"] == "scheduled" for one in touched[backtest_results.ASSET]):
+def _scheduled(entry: Restatement) -> set[str]:
+    """The timeframes of the scheduled results that depended on the bars; older entries know those of their own one only."""
+    own = entry.series.timeframe.code
+    return {one.get("timeframe", own) for one in entry.touched[backtest_results.ASSET] if one["kind"] == "scheduled"}
+
+
+def _deepest(entry: Restatement) -> Sequence[str]:
+    """What of the series had rows that depend on the bars, as far down the chain as there were any."""
+    touched = entry.touched
+    if entry.series.timeframe.code in _scheduled(entry):
         return (backtest_results.ASSET,)
     if any(one["rows"] for one in touched[signals.ASSET]):
         return (signals.ASSET,)
