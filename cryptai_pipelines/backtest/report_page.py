@@ -9,6 +9,7 @@ from html import escape
 
 import pandas as pd
 
+from cryptai_pipelines.backtest.assumptions import assumptions
 from cryptai_pipelines.backtest.drill_down import told_ambiguity
 from cryptai_pipelines.backtest.report import Report
 from cryptai_pipelines.backtest.report_charts import Figure, figures
@@ -66,7 +67,7 @@ def page(report: Report, drawn: Mapping[str, Figure], titles: Mapping[str, str],
         f"<section><h2>Metrics</h2>{_metrics(report)}</section>{interval_section(report)}"
         f"<section><h2>Months</h2>{_months(report.equity, report.parameters.initial_capital)}</section>"
         f"{table_sections(report)}{full_section(report)}"
-        f'<div class="pair"><section><h2>Assumptions</h2>{pairs(_assumptions(report))}</section>'
+        f'<div class="pair"><section><h2>Assumptions</h2>{pairs(assumptions(report.parameters))}</section>'
         f"<section><h2>Data quality</h2>{pairs(report.quality)}</section>"
         f"<section><h2>Provenance</h2>{pairs(report.provenance)}</section></div>"
         f"<section><h2>Trades</h2>{_trades(report.trades)}</section>"
@@ -119,25 +120,6 @@ def _heat(value: float) -> str:
         return "<td></td>"
     color = "26,127,75" if value > 0 else "179,55,47"
     return f'<td style="background:rgba({color},{min(abs(value) / 0.2, 1) * 0.6:.2f})">{value * 100:.1f}</td>'
-
-
-def _assumptions(report: Report) -> dict[str, object]:
-    p = report.parameters
-    return {
-        "Start capital": f"{p.initial_capital:,.2f}",
-        "Share of equity per position": f"{p.size:.0%}",
-        "Target": f"{p.take_profit:.2%} above the open of entry",
-        "Stop": f"{p.stop_loss:.2%} below the open of entry",
-        "Fee": f"{p.fee_rate:.3%} of the notional, each side",
-        "Slippage": f"{p.slippage_bps:g} basis points, each fill, adverse",
-        "Entry": "at the open of the bar after the signal; cancelled when that bar cannot be traded",
-        "Gaps": "an open beyond a level fills at the open",
-        "Both levels in one bar": "the stop, unless finer bars tell which came first",
-        "Filled bars and bars without volume": "no fills",
-        "Positions": ("long and short" if p.short else "long")
-        + ", one at a time in a market"
-        + (f", at most {p.max_positions:,} at once" if p.max_positions else ""),
-    }
 
 
 def _trades(trades: pd.DataFrame) -> str:
