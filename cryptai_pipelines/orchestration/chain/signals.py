@@ -16,7 +16,7 @@ from cryptai_pipelines.orchestration.catalog import lineage_version
 from cryptai_pipelines.orchestration.chain.derive import bring_derived_up_to_date
 from cryptai_pipelines.orchestration.chain.market_structure import read_structure
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, gates_markdown, ignore_progress
-from cryptai_pipelines.orchestration.chain.staleness import made_from
+from cryptai_pipelines.orchestration.chain.staleness import made_from, made_otherwise
 from cryptai_pipelines.orchestration.chain.technical_indicators import FILLED_SHARE
 from cryptai_pipelines.storage import derived, market_data
 from cryptai_pipelines.storage.database import Database
@@ -46,7 +46,6 @@ def bring_up_to_date(
     numbers = [column.name for column in own if column.kind in ("score", "number")]
     flags = [column.name for column in own if column.kind in ("gate", "evidence")]
     derived.ensure_columns(database, ASSET, (FILLED_SHARE, *numbers), flags)
-    made_of = made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
     keys, warmup = {"strategy": strategy.name}, strategy.warmup_bars(parameters, series.timeframe)
     counts: list[pd.DataFrame] = []
 
@@ -56,10 +55,28 @@ def bring_up_to_date(
         return rows
 
     outcome = bring_derived_up_to_date(
-        database, lease, ASSET, INDICATORS, keys, made_of, warmup, block, on_progress, further_inputs=FURTHER_INPUTS
+        database,
+        lease,
+        ASSET,
+        INDICATORS,
+        keys,
+        _made_of(strategy, parameters),
+        warmup,
+        block,
+        on_progress,
+        further_inputs=FURTHER_INPUTS,
     )
     gates = counted_rates(sum(counts[1:], counts[0]), parameters) if counts else ()
     return replace(outcome, facts={**outcome.facts, "gates": gates_markdown(gates)})
+
+
+def of_others(database: Database, series: Series, strategy: Strategy, parameters: Any) -> bool:
+    """Are the signals that are stored, if any, those of another strategy or of other parameters, or of other code?"""
+    return made_otherwise(database, ASSET, INDICATORS, series, _made_of(strategy, parameters), FURTHER_INPUTS)
+
+
+def _made_of(strategy: Strategy, parameters: Any) -> str:
+    return made_from(f"{lineage_version(ASSET)}+{strategy.name}.{strategy.code_version}", asdict(parameters))
 
 
 def computed(database: Database, series: Series, strategy: Strategy, parameters: Any, interval: Interval) -> pd.DataFrame:

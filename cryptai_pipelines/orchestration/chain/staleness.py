@@ -77,7 +77,7 @@ def find_stale(
     if source.first_ts > source.last_ts:
         return None
     own, further, length = state.read_state(database, asset, series), inputs[1:], series.timeframe.ms
-    version = made_from(made_of, {"input": source.code_version, **{one.asset: one.code_version for one in further}})
+    version = _version(made_of, inputs)
     revisions = tuple(one.revision for one in further)
     if own is None or own.code_version != version:
         whole = Interval(source.first_ts, source.last_ts + length)
@@ -87,6 +87,21 @@ def find_stale(
         return None
     end = max(source.last_ts + length, changes[-1].end_ms)
     return Stale(asset, series, changes[0].start_ms, end, tuple(changes), source, own, version, revisions)
+
+
+def made_otherwise(
+    database: Database, asset: str, input_asset: str, series: Series, made_of: str, further_inputs: Sequence[str] = ()
+) -> bool:
+    """Is what is stored of `asset` of other code, parameters or kinds of input than `find_stale` would have it? Not when there
+    is nothing; what is only behind its inputs is not either."""
+    own = state.read_state(database, asset, series)
+    inputs = [state.read_state(database, name, series) for name in (input_asset, *further_inputs)]
+    return own is not None and own.code_version != _version(made_of, [one for one in inputs if one is not None])
+
+
+def _version(made_of: str, inputs: Sequence[state.SeriesState]) -> str:
+    names = ["input", *(one.asset for one in inputs[1:])]
+    return made_from(made_of, {name: one.code_version for name, one in zip(names, inputs, strict=False)})
 
 
 def _changes(database: Database, inputs: Sequence[state.SeriesState], own: state.SeriesState) -> list[Interval]:
