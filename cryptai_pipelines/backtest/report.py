@@ -15,6 +15,9 @@ from cryptai_pipelines.backtest.findings import Finding
 from cryptai_pipelines.backtest.parameters import EngineParameters
 from cryptai_pipelines.backtest.verdict import Verdict
 
+REPORT_VERSION = 1
+"""A change of what the page or the picture shows raises it: reports are rendered again then."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -53,9 +56,14 @@ class Report:
 def write_report(report: Report, path: Path) -> None:
     """Write the page to `path` (its folder is made): complete or not at all, also when two processes write at once. OSError
     when the disk will not have it."""
+    replace_file(path, report_bytes(report))
+
+
+def report_bytes(report: Report) -> bytes:
+    """The page as it is written."""
     from cryptai_pipelines.backtest.report_page import render
 
-    replace_file(path, render(report).encode())
+    return render(report).encode()
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -10,7 +10,10 @@ from cryptai_pipelines.backtest import review_returns, review_setup, review_trad
 from cryptai_pipelines.backtest.findings import Finding, ReviewInputs
 from cryptai_pipelines.backtest.trade_statistics import closed_trades
 
-__all__ = ["RULES", "Finding", "ReviewInputs", "review"]
+__all__ = ["REVIEW_VERSION", "RULES", "Finding", "ReviewInputs", "review"]
+
+REVIEW_VERSION = 1
+"""A change of a rule, of a threshold, of the verdict or of a sentence raises it: results are judged again then."""
 
 RULES: tuple[Callable[[ReviewInputs], Finding], ...] = (
     review_trades.few_trades,

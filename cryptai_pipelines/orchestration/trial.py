@@ -15,7 +15,13 @@ from cryptai_pipelines.orchestration.chain.finer_bars import asked_frame, finer_
 from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
-from cryptai_pipelines.orchestration.chain.publish import fees_of_result, files_of, funding_of_result, publish, rules_of_result
+from cryptai_pipelines.orchestration.chain.publish import (
+    fees_of_result,
+    files_of,
+    funding_of_result,
+    render_files,
+    rules_of_result,
+)
 from cryptai_pipelines.orchestration.chain.steps import holding
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars, nothing_simulated, read_inputs
 from cryptai_pipelines.settings import Settings
@@ -28,7 +34,8 @@ def run_trial(
     database: Database, settings: Settings, series: Series, trial: Trial, run_id: str, on_progress: OnProgress
 ) -> dict[str, Any]:
     """Simulate, store and publish; the stored result with its metrics and the report's path. Result, trades and days are one
-    transaction. With `trial.known_at_ms` the bars are those that were known then, whatever has become of them since.
+    transaction, from which on there is no verdict until they are judged. With `trial.known_at_ms` the bars are those that were
+    known then, whatever has become of them since.
 
     `CryptaiError` when the series has no bars, or had none then; `BadInput` when there are none in the window.
     """
@@ -54,16 +61,18 @@ def run_trial(
         with database.transaction() as cursor:
             check_lease(cursor, lease)
             identity = backtests.save_backtest(cursor, header)
+            backtests.forget_review(cursor, identity)
             backtests.replace_trades(cursor, identity, 0, result.trades)
             ambiguous_bars.replace_ambiguous_bars(cursor, identity, 0, asked_frame(asked))
             backtests.replace_daily(cursor, identity, 0, days.new)
         prices = inputs.daily_closes()
         assessment = assess(database, identity, header, prices, together(inputs.gates))
+        files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy.name}_trial_{identity}")
+        rendered = render_files(database, settings.exchange, identity, header, settle(after)[0], prices, assessment)
         with database.transaction() as cursor:
             check_lease(cursor, lease)
             backtests.save_review(cursor, identity, *assessment.told)
-    files = files_of(settings.home.resolve() / "reports", series, f"{trial.strategy.name}_trial_{identity}")
-    publish(database, settings.exchange, identity, header, settle(after)[0], prices, assessment, files)
+            files.replace(rendered)
     told = stored_result(database, settings.exchange, identity, header)
     return {**told, "all_metrics": dict(assessment.full), "report": str(files.report)}
 

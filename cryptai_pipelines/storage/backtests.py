@@ -110,6 +110,11 @@ def save_review(
     )
 
 
+def forget_review(cursor: Cursor, backtest_id: int) -> None:
+    """What was concluded from a result is not known any more, in the transaction that gives it other numbers."""
+    cursor.execute("UPDATE backtest_results SET verdict = NULL, review = NULL, gates = NULL WHERE id = %s", (backtest_id,))
+
+
 def read_gates(db: Database, backtest_id: int) -> list[dict[str, Any]]:
     """How the gates of a result judged, as of `gate_rates.counted_rates`; nothing while it is not known."""
     rows = db.rows("SELECT gates FROM backtest_results WHERE id = %s", (int(backtest_id),))

@@ -80,6 +80,14 @@ def write_further_revisions(cursor: Cursor, asset: str, series: Series, revision
     )
 
 
+def write_own_state(cursor: Cursor, asset: str, series: Series, own_state: bytes) -> None:
+    """Replace the bytes that only the asset reads; what it was made from and its revision stay."""
+    cursor.execute(
+        "UPDATE series_state SET state = %s, updated_at = now() WHERE asset = %s AND symbol = %s AND timeframe = %s",
+        (own_state, *_keys(asset, series)),
+    )
+
+
 def write_state(
     cursor: Cursor,
     asset: str,

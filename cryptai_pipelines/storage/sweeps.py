@@ -152,6 +152,13 @@ SELECT (SELECT count(*) FROM (
 ) AS together)
 """
 
+_TRIED = f"""
+SELECT (SELECT count(*) FROM backtest_results AS s WHERE {_OF_SERIES})
+    + (SELECT count(*) FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE {_OF_SERIES})
+    + (SELECT count(*) FROM portfolio_results AS s WHERE s.strategy = %(strategy)s AND s.timeframe = %(timeframe)s
+       AND %(symbol)s = ANY(s.symbols) AND NOT s.failures ? %(symbol)s)
+"""
+
 
 def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarray:
     """The Sharpe ratio per day of every trial that was ever made of a strategy on a series, NaN for one that has none; how many
@@ -171,6 +178,13 @@ def trial_sharpes(database: Database, strategy: str, series: Series) -> np.ndarr
     [(others,)] = database.rows(_WITHOUT_RATIO, keys)
     known = [math.nan if ratio is None else ratio for ratio in ratios.values()]
     return np.array([*known, *[math.nan] * others], dtype="float64")
+
+
+def count_tried(database: Database, strategy: str, series: Series) -> int:
+    """How many backtests, points of searches and portfolios `trial_sharpes` is told from. It is cheap to ask and grows with
+    every trial, but is more than these are: some are the same trial."""
+    keys = {"strategy": strategy, "symbol": series.symbol, "timeframe": series.timeframe.code}
+    return database.rows(_TRIED, keys)[0][0]
 
 
 def _json_text(values: Mapping[str, Any]) -> str:

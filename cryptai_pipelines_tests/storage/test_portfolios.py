@@ -144,4 +144,5 @@ def test_a_portfolio_is_a_trial_of_each_symbol_that_has_a_part_in_it(database: D
     for symbol, count in (("BTC-USDT", 1), ("ETH-USDT", 1), ("SOL-USDT", 0), ("XRP-USDT", 0)):
         told = sweeps.trial_sharpes(database, "trend", Series(symbol, Timeframe.H1))
         assert len(told) == count and np.isnan(told).all(), symbol
+        assert sweeps.count_tried(database, "trend", Series(symbol, Timeframe.H1)) == count
     assert len(sweeps.trial_sharpes(database, "trend", Series("BTC-USDT", Timeframe.H4))) == 0

@@ -124,6 +124,8 @@ def test_every_trial_of_a_series_is_counted_once(database: Database) -> None:
     assert len(sharpes) == 7
     assert sorted(sharpes[np.isfinite(sharpes)] * math.sqrt(365)) == pytest.approx([1.0, 2.0, 3.0])
     assert len(sweeps.trial_sharpes(database, "other", SERIES)) == 0
+    assert sweeps.count_tried(database, "trend", SERIES) == 9, "the point 1 twice, that of the walk-forward in two folds"
+    assert sweeps.count_tried(database, "other", SERIES) == 0
 
 
 def test_a_trial_is_one_whoever_made_it_and_whatever_the_venue_prescribed(database: Database) -> None:

@@ -34,7 +34,7 @@ from cryptai_pipelines.orchestration.chain.finer_bars import (
     retold,
 )
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Outcome, Progress, ignore_progress
-from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, made_from, remember
+from cryptai_pipelines.orchestration.chain.staleness import Stale, blocks, find_stale, made_from, made_otherwise, remember
 from cryptai_pipelines.storage import ambiguous_bars, backtests, checkpoints, derived, market_data, state
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.leases import SeriesLease, check_lease
@@ -89,8 +89,7 @@ def bring_up_to_date(
     series = lease.series
     own, finer = state.read_state(database, ASSET, series), finer_revisions(database, series)
     changed = _retold(database, series, trial, own, finer)
-    made_of = made_from(lineage_version(ASSET), trial.config)
-    stale = find_stale(database, ASSET, SIGNALS, series, made_of, besides=changed)
+    stale = find_stale(database, ASSET, SIGNALS, series, _made_of(trial), besides=changed)
     if stale is None:
         if own is not None and own.further_revisions != finer and not changed:
             _note_finer(database, lease, finer)
@@ -110,6 +109,15 @@ def bring_up_to_date(
         remember(cursor, replace(stale, start_ms=past.end_ms, further_revisions=finer), run.after.to_bytes())
     new = len(result.trades) - len(past.closed)
     return _outcome(database, series, trial, new, state.read_state(database, ASSET, series))
+
+
+def of_others(database: Database, series: Series, trial: Trial) -> bool:
+    """Is the result that is stored, if any, that of another trial, of other signals or of other code?"""
+    return made_otherwise(database, ASSET, SIGNALS, series, _made_of(trial))
+
+
+def _made_of(trial: Trial) -> str:
+    return made_from(lineage_version(ASSET), trial.config)
 
 
 def _retold(

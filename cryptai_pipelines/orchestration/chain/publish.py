@@ -1,4 +1,4 @@
-"""The picture and the report of a result as files. What they show and how they look lives in `backtest`."""
+"""The picture and the report of a result, rendered and put into files. What they show and how lives in `backtest`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import summary
 from cryptai_pipelines.backtest.picture import equity_png
-from cryptai_pipelines.backtest.report import Report, replace_file, write_report
+from cryptai_pipelines.backtest.report import Report, replace_file, report_bytes
 from cryptai_pipelines.backtest.venue_fees import told_fees
 from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.series import Series
@@ -20,6 +20,14 @@ from cryptai_pipelines.orchestration.chain.market_rules import told_rules
 from cryptai_pipelines.storage import backtests, market_data, quality_log, symbols
 from cryptai_pipelines.storage.backtests import BacktestHeader
 from cryptai_pipelines.storage.database import Database
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The content of both files."""
+
+    report: bytes
+    picture: bytes
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,11 @@ class Published:
         """Are both there?"""
         return self.report.is_file() and self.picture.is_file()
 
+    def replace(self, rendered: Rendered) -> None:
+        """Each is complete or untouched. Within a transaction that has checked the lease nobody else writes them."""
+        replace_file(self.report, rendered.report)
+        replace_file(self.picture, rendered.picture)
+
 
 def files_of(folder: Path, series: Series, name: str) -> Published:
     """The paths of the result called `name`, such as the strategy's name, whether or not they exist yet."""
@@ -41,7 +54,7 @@ def files_of(folder: Path, series: Series, name: str) -> Published:
     return Published(folder / f"{stem}.html", folder / f"{stem}.png")
 
 
-def publish(
+def render_files(
     database: Database,
     venue: str,
     identity: int,
@@ -49,10 +62,9 @@ def publish(
     settled: EngineState,
     prices: pd.Series,
     assessment: Assessment,
-    to: Published,
-) -> None:
-    """Render and replace both files; each is complete or untouched. `prices`: a close a day over what was simulated; the
-    account of the data is always of the whole series, as it is stored now."""
+) -> Rendered:
+    """What a result shows. `prices`: a close a day over what was simulated; the account of the data is always of the whole
+    series, as it is stored now."""
     series, daily = header.series, backtests.read_daily(database, identity)
     known = header.config.get("known_at")
     title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_moment(int(known))}")
@@ -77,9 +89,8 @@ def publish(
         findings=assessment.findings,
         gates=assessment.gates,
     )
-    write_report(report, to.report)
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
-    replace_file(to.picture, picture)
+    return Rendered(report_bytes(report), picture)
 
 
 def fees_of_result(venue: str, header: BacktestHeader) -> str:
