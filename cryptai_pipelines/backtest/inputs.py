@@ -49,6 +49,7 @@ def checked_bars(bars: pd.DataFrame, name: str) -> dict[str, np.ndarray]:
     refuse_interpolated(bars)
     ts = open_times(bars.index, name)
     columns = {column: _values(bars, column, name) for column in OHLCV}
+    _require_order(columns, bars.index, name)
     tradable = columns["volume"] > 0
     if "is_filled" in bars.columns:
         tradable &= ~_flags(bars["is_filled"], f"{name}.is_filled")
@@ -107,6 +108,15 @@ def _values(bars: pd.DataFrame, column: str, name: str) -> np.ndarray:
         accepted = "a finite number of at least 0" if column == "volume" else "a finite number above 0"
         _require_rows((values >= least) & (values < np.inf), values, bars.index, f"{name}.{column}", accepted)
     return values
+
+
+def _require_order(columns: dict[str, np.ndarray], index: pd.DatetimeIndex, name: str) -> None:
+    good = columns["low"] <= columns["high"]
+    if not good.all():
+        row = int(np.argmin(good))
+        low, high = columns["low"][row], columns["high"][row]
+        at = index[row].isoformat()
+        raise BadArgument(f"{name} has the low {low} above the high {high} in row {row} at {at}; accepted: low <= high")
 
 
 def _numbers(column: pd.Series, name: str) -> np.ndarray:

@@ -41,6 +41,7 @@ def put(column: str, row: int, value: float):
         (put("low", 3, np.nan), r"bars.low is nan in row 3 at 2024-01-01T03:00:00\+00:00"),
         (put("high", 0, np.inf), "bars.high is inf in row 0"),
         (put("open", 5, 0.0), "bars.open is 0.0 in row 5"),
+        (put("low", 4, 1e6), r"bars has the low 1000000.0 above the high .* in row 4 at 2024-01-01T04:00:00\+00:00"),
         (put("close", 1, -1.0), "bars.close is -1.0 in row 1"),
         (put("volume", 2, -0.5), "bars.volume is -0.5 in row 2"),
         (put("volume", 2, np.nan), "bars.volume is nan in row 2"),
