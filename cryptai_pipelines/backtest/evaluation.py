@@ -27,7 +27,7 @@ from cryptai_pipelines.backtest.portfolio import PortfolioResult, simulate_portf
 from cryptai_pipelines.backtest.return_metrics import span_of
 from cryptai_pipelines.backtest.search_space import Point
 from cryptai_pipelines.backtest.subject import Span, Subject, parameters_of
-from cryptai_pipelines.market.errors import BadArgument
+from cryptai_pipelines.market.errors import BadArgument, CryptaiError
 from cryptai_pipelines.strategy.checked import decide_checked
 from cryptai_pipelines.strategy.decisions import FLAGS, NUMBERS
 from cryptai_pipelines.strategy.inputs import gather
@@ -109,8 +109,8 @@ class Evaluator:
         return self.subject.bars.iloc[rows], self.decisions(rules).iloc[rows]
 
     def evaluate(self, task: Task) -> Answer:
-        """The metrics of the points of a task. A position that is open at the end of a span is closed there, and a signal
-        before its first bar is not acted on."""
+        """The metrics of the points of a task, or why one cannot be: it is refused, or the strategy raises there. A position
+        that is open at the end of a span is closed there, and a signal before its first bar is not acted on."""
         results: list[dict[str, float] | str] = [""] * len(task.points)
         returns: dict[int, np.ndarray] = {}
         groups: dict[tuple[Any, EngineParameters], dict[int, EngineParameters]] = {}
@@ -123,7 +123,13 @@ class Evaluator:
             alike = replace(engine, take_profit=1.0, stop_loss=0.5) if known_to_grid(engine) else engine
             groups.setdefault((rules, alike), {})[number] = engine
         for (rules, _), engines in groups.items():
-            found = self._together(rules, list(engines.values()), task)
+            try:
+                found = self._together(rules, list(engines.values()), task)
+            except CryptaiError as failure:
+                # A strategy may fail at one choice of its parameters: the other points go on.
+                for number in engines:
+                    results[number] = str(failure)
+                continue
             for number, (metrics, daily) in zip(engines, found, strict=True):
                 results[number], returns[number] = metrics, daily
         return Answer(tuple(results), _matrix(returns, len(results)) if task.keep_returns else None)

@@ -20,7 +20,7 @@ from cryptai_pipelines.backtest.evaluation import Answer, Task
 from cryptai_pipelines.backtest.search_space import Dimension, Point, grid_points, grid_size, random_points
 from cryptai_pipelines.backtest.subject import Span, Subject, point_key, signal_parameters
 from cryptai_pipelines.backtest.workers import Submit
-from cryptai_pipelines.market.errors import BadArgument
+from cryptai_pipelines.market.errors import BadArgument, CryptaiError
 
 METHODS = ("grid", "random", "optuna")
 OBJECTIVES = (
@@ -112,15 +112,34 @@ def search(
 
     known: results by key of points that were finished before; they are not evaluated again. on_batch: called in this thread
     with what became known, as soon as it did. The result depends on subject, plan and span alone, not on the workers, nor on
-    what was known. A task that fails ends the search with its error.
+    what was known. A point that cannot be, for it is refused or the strategy raises there, is kept with the reason;
+    `CryptaiError` names the first where none can be. A task that fails otherwise ends the search with its error.
     """
     run = _Run(subject, submit, span, dict(known or {}), keep_returns, on_batch)
     if plan.method == "optuna":
-        return _search_optuna(run, plan)
+        return _possible(_search_optuna(run, plan))
     points = grid_points(plan.space) if plan.method == "grid" else random_points(plan.space, plan.count, plan.seed)
     asked = [(number, point_key(subject, point, span), point) for number, point in enumerate(points)]
     _evaluate(run, asked)
-    return [Found(*one, run.finished[one[1]]) for one in asked]
+    return _possible([Found(*one, run.finished[one[1]]) for one in asked])
+
+
+def first_refused(found: Iterable[Found]) -> Found | None:
+    """The first point that cannot be, which tells why; None when all can."""
+    return next((one for one in found if isinstance(one.result, str)), None)
+
+
+def told_point(point: Point) -> str:
+    """A point in words, such as `fast=10, slow=50`."""
+    return ", ".join(f"{name}={value}" for name, value in point.items())
+
+
+def _possible(found: list[Found]) -> list[Found]:
+    """`found`, when any of it can be."""
+    first = first_refused(found)
+    if first is not None and all(isinstance(one.result, str) for one in found):
+        raise CryptaiError(f"none of {len(found):,} points can be; the first, {told_point(first.point)}: {first.result}")
+    return found
 
 
 def best(found: Iterable[Found], objective: str) -> Found | None:

@@ -68,6 +68,7 @@ def sweep(
 
 
 def _print(result: Mapping[str, Any]) -> None:
+    from cryptai_pipelines.backtest.search import told_point
     from cryptai_pipelines.cli.output import counted, print_table, say
 
     objective = result["objective"]
@@ -81,6 +82,8 @@ def _print(result: Mapping[str, Any]) -> None:
     print_table([*names, *metrics], rows)
     refused = f", {result['points_refused']:,} refused" if result["points_refused"] else ""
     say(f"{counted(result['points'], 'point')}, {result['points_resumed']:,} of them from before{refused}")
+    if result["first_refused"]:
+        say(f"the first refused, {told_point(result['first_refused']['point'])}: {result['first_refused']['reason']}")
     say(f"fees: {result['fees']}")
     say(f"market rules: {result['market_rules']}")
     for name, what in (("dsr", "deflated Sharpe ratio"), ("pbo", "probability of overfitting")):

@@ -64,7 +64,7 @@ class Request:
 def run_sweep(database: Database, settings: Settings, request: Request, on_points: OnPoints) -> dict[str, Any]:
     """Search, store and judge; what came out as plain data, with the path of the map where two parameters make one.
 
-    `CryptaiError` when the series has no bars or a strategy raises, `BadInput` for what cannot be searched.
+    `CryptaiError` when the series has no bars or no point can be, `BadInput` for what cannot be searched.
     """
     plan = request.plan
     subject, span = read_subject(database, settings, request)

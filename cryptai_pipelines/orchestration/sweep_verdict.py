@@ -13,7 +13,7 @@ from cryptai_pipelines.backtest.daily import daily_rows
 from cryptai_pipelines.backtest.evaluation import Evaluator
 from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import ReviewInputs, review
-from cryptai_pipelines.backtest.search import Found, Plan, best
+from cryptai_pipelines.backtest.search import Found, Plan, best, first_refused
 from cryptai_pipelines.backtest.search_space import Dimension
 from cryptai_pipelines.backtest.significance import BLOCKS, backtest_overfitting
 from cryptai_pipelines.backtest.subject import Span, Subject, parameters_of
@@ -28,7 +28,9 @@ def judged(subject: Subject, plan: Plan, found: Sequence[Found], span: Span | No
     """The verdict on the best point and the findings that hold for it. `trials`: per-day Sharpe ratios of all trials that were
     ever made of the strategy on the series. None for what cannot be told."""
     refused = sum(isinstance(one.result, str) for one in found)
-    told: dict[str, Any] = {"objective": plan.objective, "points_refused": refused, "trials": len(trials)}
+    first = first_refused(found)
+    why = None if first is None else {"point": first.point, "reason": first.result}
+    told: dict[str, Any] = {"objective": plan.objective, "points_refused": refused, "first_refused": why, "trials": len(trials)}
     told |= dict.fromkeys(("psr", "dsr", "verdict", "findings"))
     chosen = best(found, plan.objective)
     if chosen is None:

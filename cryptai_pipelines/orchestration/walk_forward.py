@@ -34,7 +34,7 @@ def run_walk_forward(
     """Walk forward through the window by trainings, tests and steps of these `lengths`; what came out as plain data, with the
     path of a picture of the tests' equity.
 
-    `CryptaiError` when the series has no bars or a strategy raises, `BadInput` for what cannot be searched or cut so.
+    `CryptaiError` when the series has no bars or no point can be, `BadInput` for what cannot be searched or cut so.
     """
     plan = request.plan
     subject, span = read_subject(database, settings, request)

@@ -3,7 +3,9 @@ the strategy raises is one clear error."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ from cryptai_pipelines.market.bars import OHLCV, index_ms
 from cryptai_pipelines.market.errors import BadArgument, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.quality.filling import refuse_interpolated
-from cryptai_pipelines.strategy.decisions import FLAGS, NUMBERS, complete
+from cryptai_pipelines.strategy.decisions import DECISION_COLUMNS, FLAGS, LEVELS, NUMBERS, complete
 from cryptai_pipelines.strategy.inputs import indicator_columns
 from cryptai_pipelines.strategy.parameters import check_parameters
 from cryptai_pipelines.strategy.protocol import Inputs, Strategy
+
+_ALIKE = 0.85
 
 
 class StrategyFailed(CryptaiError):
@@ -29,20 +33,28 @@ def decide_checked(strategy: Strategy, inputs: Inputs, parameters: Any, *, serie
     Rows of indicators, structure and scores that are absent are unknown (NaN) to the strategy. `series` is how messages call
     what the bars are of. `BadArgument` names what is wrong with the frames or the parameters. `StrategyFailed`: the strategy
     raised (the cause is chained), or its rows are not one per bar, have no `side`, a side that is none of -1, 0 and 1, or a
-    column of another dtype than its kind has.
+    column of another dtype than its kind has, one that it does not declare and that is all but called like one of the
+    decision, or an order that cannot be made, such as a stop below 0.
     """
     check_parameters(parameters)
     _check_bars(inputs.bars, inputs.timeframe)
     aligned = _aligned(strategy, inputs, parameters)
     try:
         rows = strategy.decide(aligned, parameters)
-    except Exception as error:
-        told = " ".join(str(error).split())
-        raise _failed(strategy, inputs, series, f"raises {type(error).__name__}: {told}") from error
+    except (Exception, SystemExit) as error:  # whatever ends a strategy is its own fault, and does not end us
+        raise _failed(strategy, inputs, series, told_raised(error, strategy.decide)) from error
     wrong = _wrong(strategy, rows, inputs.bars.index)
     if wrong is not None:
         raise _failed(strategy, inputs, series, wrong)
     return complete(rows)
+
+
+def told_raised(error: BaseException, called: object) -> str:
+    """What was raised, and in which line of the file of the function `called`, as far as that can be told."""
+    file = getattr(getattr(called, "__code__", None), "co_filename", None)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    where = f" ({file}, line {lines[-1]})" if lines else ""
+    return f"raises {type(error).__name__}: {' '.join(str(error).split())}{where}"
 
 
 def _failed(strategy: Strategy, inputs: Inputs, series: str, what: str) -> StrategyFailed:
@@ -118,7 +130,37 @@ def _wrong(strategy: Strategy, rows: object, index: pd.DatetimeIndex) -> str | N
     absent = [name for name in ("side", *(column.name for column in strategy.columns)) if name not in rows.columns]
     if absent:
         return f"gives no column {absent[0]!r}; present: {', '.join(map(str, rows.columns)) or 'none'}"
-    return next((wrong for name in rows.columns if (wrong := _wrong_column(strategy, rows, name)) is not None), None)
+    wrongs = (_misspelt(strategy, name) or _wrong_column(strategy, rows, name) for name in rows.columns)
+    return next((wrong for wrong in wrongs if wrong is not None), None) or _wrong_order(rows)
+
+
+def _misspelt(strategy: Strategy, name: object) -> str | None:
+    """A column that nobody would read is most likely meant to be one that the engine reads."""
+    told = str(name)
+    if told in (*DECISION_COLUMNS, "entry") or told in {column.name for column in strategy.columns}:
+        return None
+    near = get_close_matches(told.lower(), DECISION_COLUMNS, n=1, cutoff=_ALIKE)
+    # volatility_20 is a name of its own.
+    if not near or told.startswith(f"{near[0]}_") or told.endswith(f"_{near[0]}"):
+        return None
+    return f"gives a column {told!r}; is {near[0]!r} meant? accepted: that, or a column declared in `columns`"
+
+
+def _wrong_order(rows: pd.DataFrame) -> str | None:
+    """What the engine could not do where a side is asked for."""
+    asked = rows["side"].to_numpy() != 0
+    for name in (one for one in NUMBERS if one in rows.columns):
+        values = rows[name].to_numpy()
+        if name in LEVELS:
+            bad, accepted = values <= 0, "a price above 0, or NaN"
+        elif name == "volatility":
+            bad, accepted = values < 0, "a number of at least 0, or NaN"
+        else:
+            bad, accepted = np.isnan(values), "a number"
+        if (bad & asked).any():
+            row = int(np.argmax(bad & asked))
+            return f"gives {name} {values[row]} in row {row} at {rows.index[row]}; accepted: {accepted}"
+    return None
 
 
 def _wrong_column(strategy: Strategy, rows: pd.DataFrame, name: str) -> str | None:

@@ -19,7 +19,7 @@ from cryptai_pipelines.indicators.structure_readings import structure_readings
 from cryptai_pipelines.market.bars import index_ms
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 from cryptai_pipelines.market.timeframe import Timeframe
-from cryptai_pipelines.strategy.checked import decide_checked
+from cryptai_pipelines.strategy.checked import decide_checked, told_raised
 from cryptai_pipelines.strategy.inputs import gather
 from cryptai_pipelines.strategy.protocol import Strategy
 from cryptai_pipelines.strategy.signals import STRATEGIES, find_strategy
@@ -61,21 +61,20 @@ def _known_indicator(name: str) -> IndicatorSpec:
 
 def _as_target(name: str, thing: object, timeframe: Timeframe) -> LeakTarget:
     if isinstance(thing, Strategy):
-        return LeakTarget(thing.name, "strategy", _explained(thing.name, strategy_columns(thing, timeframe)))
-    return LeakTarget(name, "function", _explained(name, _of_function(thing)))
+        return LeakTarget(thing.name, "strategy", _explained(thing.name, strategy_columns(thing, timeframe), thing.decide))
+    return LeakTarget(name, "function", _explained(name, _of_function(thing), thing))
 
 
-def _explained(name: str, made: Columns) -> Columns:
-    """`made`, and what a user's code raises told in one line."""
+def _explained(name: str, made: Columns, called: object) -> Columns:
+    """`made`, and what a user's code raises told in one line, with the line of the file of `called`."""
 
     def columns(bars: pd.DataFrame) -> pd.DataFrame:
         try:
             return made(bars)
         except CryptaiError:
             raise
-        except Exception as error:
-            told = " ".join(str(error).split())
-            raise CryptaiError(f"{name} raises {type(error).__name__} on {len(bars)} bars: {told}") from error
+        except (Exception, SystemExit) as error:
+            raise CryptaiError(f"{name} on {len(bars)} bars {told_raised(error, called)}") from error
 
     return columns
 

@@ -219,9 +219,19 @@ def test_what_comes_after_a_span_does_not_show_in_it(loud):
     assert Evaluator(loud).evaluate(task).results == Evaluator(later).evaluate(task).results
 
 
-def test_a_strategy_that_raises_ends_the_search_by_name(loud):
-    with pytest.raises(CryptaiError, match="loud_bars.*ZeroDivisionError: nine"):
-        found_by(loud, Plan(space_of({"every": [1, 9]})))
+def test_a_point_at_which_the_strategy_raises_is_kept_with_the_reason(loud):
+    """One choice of many may be impossible to compute: it costs its own result, and no other point's."""
+    found = found_by(loud, Plan(space_of({"every": [9, 1, 2], "stop_loss": [0.02, 0.05]})), keep_returns=True)
+    raised = [one for one in found if one.point["every"] == 9]
+    assert len(raised) == 2
+    assert all("loud_bars" in one.result and "ZeroDivisionError: nine" in one.result for one in raised)
+    alone = found_by(loud, Plan(space_of({"every": [1, 2], "stop_loss": [0.02, 0.05]})))
+    assert {one.key: one.result for one in found if one not in raised} == {one.key: one.result for one in alone}
+
+
+def test_a_search_of_which_no_point_can_be_names_the_first(loud):
+    with pytest.raises(CryptaiError, match=r"none of 2 points.*every=9, stop_loss=0.02: .*loud_bars.*ZeroDivisionError: nine"):
+        found_by(loud, Plan(space_of({"every": [9], "stop_loss": [0.02, 0.05]})))
 
 
 @pytest.mark.parametrize(

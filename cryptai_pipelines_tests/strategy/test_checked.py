@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -112,6 +113,12 @@ def test_rows_that_are_absent_are_unknown():
         (frame(stop_level=np.inf), "stop_level inf in row 0 at"),
         (frame(trend_gate=1.0), "trend_gate as float64; accepted: bool"),
         (frame(trend_score=1.5), "trend_score 1.5 in row 0 at .* accepted: a score in .-1, 1."),
+        (frame(side=np.int8(1), stop_level=-5.0), "stop_level -5.0 in row 0 at .*accepted: a price above 0"),
+        (frame(side=np.int8(-1), limit_price=0.0), "limit_price 0.0 in row 0 at .*accepted: a price above 0"),
+        (frame(side=np.int8(1), volatility=-0.1), "volatility -0.1 in row 0 at .*accepted: a number of at least 0"),
+        (frame(side=np.int8(1), priority=np.nan), "priority nan in row 0 at .*accepted: a number"),
+        (frame(stop_levle=90.0), "a column 'stop_levle'; is 'stop_level' meant"),
+        (frame(Exit_Long=False), "a column 'Exit_Long'; is 'exit_long' meant"),
         (frame(note="good"), "note as (str|object); accepted: float64"),
     ],
 )
@@ -128,13 +135,28 @@ def test_a_declared_column_must_be_there():
         asked(promised)
 
 
-def test_what_a_strategy_raises_is_one_error_with_its_cause():
-    def broken(inputs: Inputs) -> pd.DataFrame:
-        raise ZeroDivisionError("by\nzero")
+def test_only_what_is_asked_for_and_hardly_a_name_of_its_own_is_refused():
+    """Levels beside no side are not read; a name that is longer by a part, or declared, is no slip."""
+    rows = asked(giving(frame(stop_level=-5.0, priority=np.nan, volatility_20=0.1, stop_price=3.0)))
+    assert {"volatility_20", "stop_price"} <= set(rows.columns)
+    declared = replace(giving(frame(stop_levle=90.0)), columns=(Column("stop_levle", "number", ""),))
+    assert (asked(declared)["stop_levle"] == 90.0).all()
 
-    with pytest.raises(StrategyFailed, match="'mine' on BTC-USDT 1h, .*: raises ZeroDivisionError: by zero$") as caught:
-        asked(giving(broken))
-    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+@pytest.mark.parametrize(("error", "told"), [(ZeroDivisionError("by\nzero"), "by zero"), (SystemExit(3), "3")])
+def test_what_a_strategy_raises_is_one_error_with_its_cause(error, told):
+    def deeper() -> None:
+        raise error
+
+    @as_strategy()
+    def mine(inputs: Inputs, parameters: object) -> pd.DataFrame:
+        return deeper()
+
+    line = deeper.__code__.co_firstlineno + 1
+    words = rf"'mine' on BTC-USDT 1h, .*: raises {type(error).__name__}: {told} \({re.escape(__file__)}, line {line}\)$"
+    with pytest.raises(StrategyFailed, match=words) as caught:
+        asked(mine)
+    assert caught.value.__cause__ is error
 
 
 def test_what_a_strategy_does_to_its_inputs_is_its_own_affair():

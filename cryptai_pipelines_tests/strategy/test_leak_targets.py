@@ -70,9 +70,10 @@ def test_a_file_that_will_not_do_is_told_in_one_line(tmp_path: Path, text: str, 
         leak_target(written(tmp_path, text) + member, Timeframe.H1)
 
 
-def test_what_a_function_raises_names_it(tmp_path: Path) -> None:
-    path = written(tmp_path, "def mine(bars):\n    return bars[['price']]\n")
-    with pytest.raises(CryptaiError, match="mine raises KeyError on 1200 bars"):
+@pytest.mark.parametrize(("does", "what"), [("return bars[['price']]", "KeyError"), ("exit(3)", "SystemExit: 3")])
+def test_what_a_function_raises_names_it(tmp_path: Path, does: str, what: str) -> None:
+    path = written(tmp_path, f"def mine(bars):\n    {does}\n")
+    with pytest.raises(CryptaiError, match=rf"mine on 1200 bars raises {what}.* \(.*\.py, line 2\)"):
         examine(leak_target(path, Timeframe.H1).compute, BARS)
 
 
