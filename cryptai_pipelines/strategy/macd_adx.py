@@ -15,7 +15,7 @@ from cryptai_pipelines.strategy.gates import crossed_above, macd_score, of_direc
 from cryptai_pipelines.strategy.inputs import columns_of
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
-from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, signal_rows
+from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, shorts_asked, signal_rows
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def indicators(parameters: Parameters) -> tuple[str, ...]:
 
 
 def exits(parameters: Parameters) -> Mapping[str, float]:
-    return {"take_profit": math.inf}
+    return {"take_profit": math.inf, **shorts_asked(parameters)}
 
 
 MACD_ADX = Strategy(

@@ -56,6 +56,11 @@ def directions_asked(parameters: CommonParameters, sign: np.ndarray) -> np.ndarr
     return np.where(sign < 0, -1, 1).astype("int8") if fixed is None else np.full(len(sign), fixed, dtype="int8")
 
 
+def shorts_asked(parameters: CommonParameters) -> dict[str, bool]:
+    """What the engine is told of the directions: shorts are allowed where they may be asked for."""
+    return {} if parameters.directions == "long" else {"short": True}
+
+
 def signal_rows(
     inputs: Inputs,
     parameters: CommonParameters,

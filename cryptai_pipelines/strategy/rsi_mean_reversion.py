@@ -13,7 +13,7 @@ from cryptai_pipelines.market.errors import BadArgument
 from cryptai_pipelines.strategy.gates import crossed_above, of_direction, verdict
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
-from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, signal_rows
+from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, shorts_asked, signal_rows
 
 _MIDDLE = 50.0
 
@@ -61,7 +61,7 @@ def indicators(parameters: Parameters) -> tuple[str, ...]:
 
 
 def exits(parameters: Parameters) -> Mapping[str, float]:
-    return {"take_profit": math.inf}
+    return {"take_profit": math.inf, **shorts_asked(parameters)}
 
 
 RSI_MEAN_REVERSION = Strategy(

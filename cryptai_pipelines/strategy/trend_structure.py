@@ -16,7 +16,7 @@ from cryptai_pipelines.strategy.gates import Gate, macd_gate, of_direction, risk
 from cryptai_pipelines.strategy.levels import Level, by_share, risk_reward, stop, target
 from cryptai_pipelines.strategy.parameters import parameter
 from cryptai_pipelines.strategy.protocol import Column, Inputs, Strategy
-from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, signal_rows
+from cryptai_pipelines.strategy.rows import COMMON_COLUMNS, CommonParameters, directions_asked, shorts_asked, signal_rows
 from cryptai_pipelines.strategy.structure_gates import agreement_gate, higher_agreement, structure_gate
 
 SWINGS = {1: ("swing_low",), -1: ("swing_high",)}
@@ -165,7 +165,7 @@ def indicators(parameters: Parameters) -> tuple[str, ...]:
 
 
 def exits(parameters: Parameters) -> Mapping[str, float]:
-    return {"take_profit": parameters.take_profit, "stop_loss": parameters.stop_loss}
+    return {"take_profit": parameters.take_profit, "stop_loss": parameters.stop_loss, **shorts_asked(parameters)}
 
 
 TREND_STRUCTURE = Strategy(

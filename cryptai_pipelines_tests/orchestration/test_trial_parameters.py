@@ -7,14 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from cryptai_pipelines.backtest.subject import Subject
+from cryptai_pipelines.backtest.subject import parameters_of as engine_parameters_of
 from cryptai_pipelines.market.errors import BadArgument, BadInput
+from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial, parameters_for, scheduled_trial
 from cryptai_pipelines.settings import Settings, load_settings
-from cryptai_pipelines.strategy.parameters import parameter
+from cryptai_pipelines.strategy.parameters import parameter, parameters_in
 from cryptai_pipelines.strategy.protocol import Strategy
-from cryptai_pipelines.strategy.signals import find_strategy
+from cryptai_pipelines.strategy.signals import STRATEGIES, find_strategy
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,22 @@ def test_what_a_person_asks_for_stands_before_all() -> None:
     rules, engine = parameters_for(Settings(take_profit=0.2, stop_loss=0.3), _OWN, asked)
     assert (rules.take_profit, rules.period) == (0.1, 30)
     assert (engine.take_profit, engine.stop_loss, engine.size) == (0.1, 0.04, 0.5)
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize("directions", ["long", "short", "both"])
+def test_whoever_asks_for_shorts_may_have_them(name: str, directions: str) -> None:
+    """Where it is scheduled, tried by hand or searched; unless a person says otherwise."""
+    strategy = STRATEGIES[name]
+    if "directions" not in {one.name for one in parameters_in(strategy.parameters)}:
+        return
+    asked, wanted = {"directions": directions}, directions != "long"
+    assert chosen_trial(Settings(), name, asked).engine.short is wanted
+    assert scheduled_trial(Settings(strategy=name, parameters=asked)).engine.short is wanted
+    subject = Subject(pd.DataFrame(), Timeframe.H1, name, {}, {})
+    assert engine_parameters_of(subject, asked)[1].short is wanted
+    assert chosen_trial(Settings(), name, {**asked, "short": not wanted}).engine.short is not wanted
+    assert engine_parameters_of(subject, {**asked, "short": not wanted})[1].short is not wanted
 
 
 def test_the_settings_parameters_are_those_of_the_settings_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
