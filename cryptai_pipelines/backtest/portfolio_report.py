@@ -20,7 +20,7 @@ from cryptai_pipelines.backtest.report_charts import (
     line_trace,
     rolling_figure,
 )
-from cryptai_pipelines.backtest.report_format import frame_table, label, table
+from cryptai_pipelines.backtest.report_format import frame_table
 from cryptai_pipelines.backtest.report_page import page
 from cryptai_pipelines.backtest.symbol_shares import correlations
 from cryptai_pipelines.backtest.thinning import last_of_buckets
@@ -41,15 +41,13 @@ class PortfolioReport(Report):
     """`Report` of a portfolio: `prices` and `benchmark` are of the symbols in equal parts (`symbol_shares.equal_weight`).
 
     exposure: float64 columns gross and net by time, shares of equity. profits: `symbol_shares.profit_by_symbol`. by_symbol:
-    `symbol_shares.symbol_table`. failures: why a symbol has no part in the result. refused: entries that did not happen, by
-    reason.
+    `symbol_shares.symbol_table`. failures: why a symbol has no part in the result.
     """
 
     exposure: pd.DataFrame = field(default_factory=pd.DataFrame)
     profits: pd.DataFrame = field(default_factory=pd.DataFrame)
     by_symbol: pd.DataFrame = field(default_factory=pd.DataFrame)
     failures: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_portfolio_report(report: PortfolioReport, path: Path) -> None:
@@ -68,7 +66,7 @@ def render_portfolio(report: PortfolioReport) -> str:
         drawn["rolling"] = rolling_figure(report)
     if 1 < len(report.profits.columns) <= _MOST_CORRELATED:
         drawn["correlation"] = _correlation_figure(report.profits)
-    return page(report, drawn, _CHARTS, _symbols_section(report), _by_symbol_section(report) + _refused_section(report))
+    return page(report, drawn, _CHARTS, _symbols_section(report), _by_symbol_section(report))
 
 
 def _symbols_section(report: PortfolioReport) -> str:
@@ -87,12 +85,6 @@ def _by_symbol_section(report: PortfolioReport) -> str:
         " other one did, on average."
     )
     return f"<section><h2>Profit by symbol</h2>{frame_table(report.by_symbol, index=True)}<p>{note}</p></section>"
-
-
-def _refused_section(report: PortfolioReport) -> str:
-    rows = [(label(reason), f"{count:,}") for reason, count in report.refused.items() if count]
-    shown = table(("reason", "entries"), rows) if rows else "<p>None.</p>"
-    return f"<section><h2>Refused entries</h2>{shown}</section>"
 
 
 def _exposure_figure(exposure: pd.DataFrame) -> Figure:

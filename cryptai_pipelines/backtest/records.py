@@ -141,6 +141,11 @@ def refused_counts(refused: np.ndarray) -> pd.Series:
     return pd.Series(refused, index=[reason.code for reason in Refusal], name="refused")
 
 
+def refused_entries(refused: np.ndarray) -> dict[str, int]:
+    """Those of `refused_counts` that occurred."""
+    return {reason: int(count) for reason, count in refused_counts(refused).items() if count}
+
+
 def trades_frame(trades: np.ndarray) -> pd.DataFrame:
     """`TRADE_DTYPE` records as a frame, one row per exit in order.
 

@@ -31,7 +31,8 @@ class Report:
     What is None is left out of the page. benchmark: prices of the market at the times of `equity`. full: of
     `metrics.full_metrics`. verdict: of `verdict.judge`. intervals: of `bootstrap.result_intervals`; outcomes: of
     `bootstrap.trade_outcomes`. findings: of `review.review`. gates: by gate how many bars it passed,
-    rejected and did not know, its pass_rate and a note, of `strategy.gate_rates.counted_rates`.
+    rejected and did not know, its pass_rate and a note, of `strategy.gate_rates.counted_rates`. refused: entries that did not
+    happen, by reason (`records.Refusal`).
     """
 
     title: str
@@ -51,6 +52,7 @@ class Report:
     outcomes: pd.DataFrame | None = None
     findings: Sequence[Finding] | None = None
     gates: Sequence[Mapping[str, object]] | None = None
+    refused: Mapping[str, int] | None = None
 
 
 def write_report(report: Report, path: Path) -> None:

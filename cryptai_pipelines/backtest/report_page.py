@@ -18,6 +18,7 @@ from cryptai_pipelines.backtest.report_sections import (
     full_section,
     gate_section,
     interval_section,
+    refused_section,
     review_section,
     table_sections,
     verdict_section,
@@ -63,7 +64,8 @@ def page(report: Report, drawn: Mapping[str, Figure], titles: Mapping[str, str],
     )
     body = (
         f"<header><h1>{escape(report.title)}</h1><p>{_span(report.equity)}</p>{mark}{_headline(report.metrics)}</header>"
-        f"{before}{verdict_section(report)}{review_section(report)}{charts}{after}{gate_section(report)}"
+        f"{before}{verdict_section(report)}{review_section(report)}{charts}{after}{refused_section(report)}"
+        f"{gate_section(report)}"
         f"<section><h2>Metrics</h2>{_metrics(report)}</section>{interval_section(report)}"
         f"<section><h2>Months</h2>{_months(report.equity, report.parameters.initial_capital)}</section>"
         f"{table_sections(report)}{full_section(report)}"

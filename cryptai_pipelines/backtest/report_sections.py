@@ -86,6 +86,15 @@ def interval_section(report: Report) -> str:
     return f"<section><h2>Intervals</h2>{''.join(parts)}</section>" if parts else ""
 
 
+def refused_section(report: Report) -> str:
+    """How many entries did not happen, and why."""
+    if report.refused is None:
+        return ""
+    rows = [(label(reason), f"{count:,}") for reason, count in report.refused.items() if count]
+    told = table(("reason", "entries"), rows) if rows else "<p>None.</p>"
+    return f"<section><h2>Refused entries</h2>{told}</section>"
+
+
 def gate_section(report: Report) -> str:
     """How often each gate let pass, and what has to be said about it."""
     if not report.gates:

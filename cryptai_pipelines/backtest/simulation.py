@@ -12,7 +12,7 @@ from cryptai_pipelines.backtest.fingerprint import trades_sha256
 from cryptai_pipelines.backtest.inputs import bar_arrays
 from cryptai_pipelines.backtest.metrics import bars_per_year, summary
 from cryptai_pipelines.backtest.parameters import EngineParameters
-from cryptai_pipelines.backtest.records import trades_frame
+from cryptai_pipelines.backtest.records import refused_counts, trades_frame
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class SimulationResult:
     trades: one row per position, columns of `records.trades_frame`. equity: float64 per bar, at its close; an open position
     counts at the market price, and the last value is after the position open there was closed. metrics: the names of
     docs/metrics.md, with bars that touch both levels counted as the stop; optimistic: the same with them counted as the
-    target, equal to `metrics` when no bar is ambiguous. trades_sha256: the fingerprint of the trades.
+    target, equal to `metrics` when no bar is ambiguous. trades_sha256: the fingerprint of the trades. refused: entries that did
+    not happen, by reason (`records.refused_counts`).
     """
 
     trades: pd.DataFrame
@@ -30,6 +31,7 @@ class SimulationResult:
     metrics: dict[str, float]
     optimistic: dict[str, float]
     trades_sha256: str
+    refused: pd.Series
 
 
 def simulate(
@@ -71,4 +73,5 @@ def simulate_entries(bars: pd.DataFrame, entries: pd.Series, parameters: EngineP
         optimistic = summary(final, run.optimistic_equity, periods, optimistic=True)
     equity = np.append(run.equity[:-1], final.book["cash"]) if len(last_trade) else run.equity
     series = pd.Series(equity, index=bars.index, name="equity")
-    return SimulationResult(trades_frame(trades), series, metrics, optimistic, trades_sha256(trades))
+    refused = refused_counts(final.refused[0])
+    return SimulationResult(trades_frame(trades), series, metrics, optimistic, trades_sha256(trades), refused)

@@ -84,7 +84,7 @@ def print_backtest(result: Mapping[str, Any]) -> None:
 
 
 def print_portfolio(result: Mapping[str, Any]) -> None:
-    """What each symbol brought, the metrics of all of them, and the entries that did not happen."""
+    """What each symbol brought, and the metrics of all of them."""
     table = Table("symbol", "trades", "profit", "share of it", "buy and hold", "correlation with the others")
     for symbol, told in result["by_symbol"].items():
         shares = (_formatted("total_return", told[name]) for name in ("share", "buy_and_hold_return"))
@@ -95,8 +95,6 @@ def print_portfolio(result: Mapping[str, Any]) -> None:
     known = f", bars as known at {result['as_of']}" if result["as_of"] else ""
     count = len(result["by_symbol"])
     _print_metrics(f"{result['strategy']} on {count:,} symbols {result['timeframe']}{mark}{known}", result)
-    refused = ", ".join(f"{number:,} {reason}" for reason, number in result["refused"].items())
-    typer.echo(f"refused entries: {refused or 'none'}")
 
 
 def _print_metrics(title: str, result: Mapping[str, Any]) -> None:
@@ -114,6 +112,9 @@ def _print_metrics(title: str, result: Mapping[str, Any]) -> None:
     typer.echo(f"market rules: {result['market_rules']}")
     if result.get("funding"):
         typer.echo(f"funding: {result['funding']}")
+    if "refused" in result:
+        refused = ", ".join(f"{number:,} {reason}" for reason, number in result["refused"].items())
+        typer.echo(f"refused entries: {refused or 'none'}")
     _print_gates(result["gates"])
     if result["verdict"] is not None:
         _print_conclusions(result["verdict"], result["findings"])

@@ -15,6 +15,7 @@ from cryptai_pipelines.backtest.engine import start
 from cryptai_pipelines.backtest.parameters import NO_RULES, MarketRules
 from cryptai_pipelines.backtest.portfolio import PortfolioResult, result_of
 from cryptai_pipelines.backtest.portfolio_days import daily_metrics, day_rows, marked
+from cryptai_pipelines.backtest.records import refused_entries
 from cryptai_pipelines.backtest.symbol_shares import equal_weight, profit_by_symbol, symbol_table, with_entry_volumes
 from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
@@ -219,7 +220,7 @@ def _header(
         bars=bars,
         trade_count=counts["trade_count"],
         ambiguous_count=counts["ambiguous_count"],
-        refused={reason: int(count) for reason, count in result.refused.items() if count},
+        refused=refused_entries(result.refused.to_numpy()),
         metrics=finite(metrics | counts),
         by_symbol=finite(simulated.by_symbol.to_dict("index")),
         trades_sha256=result.trades_sha256,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from cryptai_pipelines.backtest.engine import settle, start
+from cryptai_pipelines.backtest.records import refused_entries
 from cryptai_pipelines.market.clock import format_moment, format_time
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.orchestration.chain.assessment import assess, together
@@ -74,7 +75,8 @@ def run_trial(
             backtests.save_review(cursor, identity, *assessment.told)
             files.replace(rendered)
     told = stored_result(database, settings.exchange, identity, header)
-    return {**told, "all_metrics": dict(assessment.full), "report": str(files.report)}
+    refused = refused_entries(after.refused[0])
+    return {**told, "all_metrics": dict(assessment.full), "refused": refused, "report": str(files.report)}
 
 
 def stored_result(database: Database, venue: str, identity: int, header: backtests.BacktestHeader) -> dict[str, Any]:

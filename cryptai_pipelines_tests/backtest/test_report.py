@@ -114,6 +114,7 @@ def full_report(seed: int = 3, n: int = 6_000) -> Report:
         intervals=result_intervals(returns, pnl, 365.0, repeats=200),
         outcomes=trade_outcomes(pnl, 10_000.0, repeats=200),
         findings=review(ReviewInputs(equity, trades, 10_000.0, 365.0, market)),
+        refused={"wrong_side": 1_234, "short": 0},
     )
 
 
@@ -130,13 +131,16 @@ def test_page_with_everything_shows_it():
     tables = ("Worst drawdowns", "While the market fell most", "Months by kind", "Trades by exit", "Trades by symbol")
     for title in ("Intervals", *tables):
         assert title in page.text
+    assert "Refused entries" in page.text and "1,234" in page.text and "wrong side" in page.text.lower()
     assert all(tag != "b" for tag, _ in page.tags) and "Sharpe ratio of the last 90 points" in page.text
     assert f"{report.intervals['max_drawdown'].low:.2%}" in page.text
 
 
 def test_page_without_the_new_content_has_none_of_its_sections():
     text = Page(render(report_of(n=100))).text
-    assert not any(word in text for word in ("Verdict", "Review", "Intervals", "All metrics", "While the market fell"))
+    assert not any(
+        word in text for word in ("Verdict", "Review", "Intervals", "All metrics", "While the market fell", "Refused")
+    )
 
 
 def test_shaded_drawdowns_are_the_deepest():

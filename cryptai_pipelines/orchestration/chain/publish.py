@@ -11,6 +11,7 @@ import pandas as pd
 from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import summary
 from cryptai_pipelines.backtest.picture import equity_png
+from cryptai_pipelines.backtest.records import refused_entries
 from cryptai_pipelines.backtest.report import Report, replace_file, report_bytes
 from cryptai_pipelines.backtest.venue_fees import told_fees
 from cryptai_pipelines.market.clock import format_moment, format_time
@@ -88,6 +89,7 @@ def render_files(
         outcomes=assessment.outcomes,
         findings=assessment.findings,
         gates=assessment.gates,
+        refused=refused_entries(settled.refused[0]),
     )
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
     return Rendered(report_bytes(report), picture)
