@@ -6,7 +6,7 @@ that its window reaches, and of trades, whose totals are added up one after the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -39,6 +39,14 @@ DAILY_COLUMNS = (
     "expectancy",
     "fees_paid",
 )
+
+
+def settled_days(values: pd.Series, of_engine: Mapping[str, float | None]) -> pd.Series:
+    """`total_value` by day with the engine's `final_equity` as the last: the position open there is closed, with costs."""
+    settled = values.astype("float64")
+    if len(settled):
+        settled.iloc[-1] = of_engine["final_equity"]
+    return settled
 
 
 def performance_rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -37,14 +37,16 @@ class Finding:
 class ReviewInputs:
     """What a backtest is reviewed by. What is None or empty was not given, and what needs it is not judged.
 
-    equity: at the end of each period, indexed by UTC time, ascending. trades: the columns of `trade_statistics`.
+    equity: at the end of each period, indexed by UTC time, ascending. trades: the columns of `trade_statistics`; a position
+    that was open at the end as it was settled.
     benchmark: prices or values of the market at the times of `equity`. optimistic_return: total return where ambiguous bars
     count as the target. gates: `tables.gate_table`. filled: open times of filled bars; gaps: where bars are missing; each by
     symbol where the trades are of several.
     grid: by parameter the value that was chosen and all values that were tried. risk_reward: its ratio at each signal.
     trained_until: the last time that a model whose predictions were used had seen, labels included. universe_chosen_at: when
-    the symbols were chosen. trial_sharpes: per-period Sharpe ratios of all trials, this one among them. settled: the trades and
-    those of positions that are still open, settled at the last close; None when there are no others than `trades`.
+    the symbols were chosen. trial_sharpes: per-period Sharpe ratios of all trials, this one among them. of_engine: its metrics,
+    where `equity` sees fewer times than the engine did, such as days; `max_drawdown` and `buy_and_hold_return` are taken from
+    there.
     """
 
     equity: pd.Series
@@ -61,7 +63,7 @@ class ReviewInputs:
     trained_until: pd.Timestamp | None = None
     universe_chosen_at: pd.Timestamp | None = None
     trial_sharpes: np.ndarray | None = None
-    settled: pd.DataFrame | None = None
+    of_engine: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def at_least(code: str, severity: Severity, value: float, threshold: float, sentence: str) -> Finding:

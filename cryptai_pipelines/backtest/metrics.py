@@ -8,6 +8,7 @@ The formulas are in `return_metrics`, `drawdowns`, `benchmark_metrics`, `trade_s
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,7 @@ __all__ = [
     "full_metrics",
     "summary",
     "trade_metrics",
+    "with_engine",
 ]
 
 METRICS_VERSION = 2
@@ -114,6 +116,15 @@ def full_metrics(
         "metrics_version": METRICS_VERSION,
     }
     return {name: float(result[name]) for name in FULL_METRICS}
+
+
+def with_engine(full: Mapping[str, float], of_engine: Mapping[str, float | None]) -> dict[str, float]:
+    """`full_metrics` over days with the engine's own number under every name that it has too: the engine has seen each bar.
+    What is made of `max_drawdown` is made of that one. of_engine: None stands for NaN."""
+    own = {name: math.nan if of_engine[name] is None else float(of_engine[name]) for name in full if name in of_engine}
+    told = {**full, **own}
+    deepest = told["max_drawdown"]
+    return told | {"calmar": told["cagr"] / -deepest if deepest < 0 else math.nan}
 
 
 def summary(settled: EngineState, values: np.ndarray, periods_per_year: float, *, optimistic: bool = False) -> dict[str, float]:

@@ -36,7 +36,7 @@ def verdict_section(report: Report) -> str:
     if told is None:
         return ""
     numbers = {
-        "Better than the market": f"{shown('psr', told.psr)}",
+        "Better than the market": shown("psr", told.better_than_market),
         f"Better than the luckiest of {told.trials:,} trials": shown("dsr", told.dsr),
         "Sharpe ratio per period": f"{told.sharpe:.4f}",
         "By resampling": f"{told.interval.low:.4f} to {told.interval.high:.4f}",

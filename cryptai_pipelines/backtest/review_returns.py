@@ -34,7 +34,8 @@ def deep_drawdown(inputs: ReviewInputs) -> Finding:
     """Half of the capital was lost on the way."""
     if not len(inputs.equity):
         return not_judged("deep_drawdown", "warn", DEEPEST, _NO_EQUITY)
-    deepest = float(drawdown_curve(inputs.equity.to_numpy(), inputs.initial_capital).min())
+    told = inputs.of_engine.get("max_drawdown")
+    deepest = float(drawdown_curve(inputs.equity.to_numpy(), inputs.initial_capital).min()) if told is None else told
     sentence = f"The maximum drawdown was {deepest:.1%}; few stay in beyond {DEEPEST:.0%}."
     return Finding("deep_drawdown", "warn", deepest <= DEEPEST, deepest, DEEPEST, sentence)
 
@@ -73,7 +74,8 @@ def worse_than_buy_and_hold(inputs: ReviewInputs) -> Finding:
     """Less than doing nothing would have brought."""
     if inputs.benchmark is None or not len(inputs.equity):
         return not_judged("worse_than_buy_and_hold", "warn", 0.0, _NO_BENCHMARK)
-    ours, held = _profit(inputs) / inputs.initial_capital, float(inputs.benchmark.iloc[-1] / inputs.benchmark.iloc[0]) - 1
+    ours, told = _profit(inputs) / inputs.initial_capital, inputs.of_engine.get("buy_and_hold_return")
+    held = float(inputs.benchmark.iloc[-1] / inputs.benchmark.iloc[0]) - 1 if told is None else told
     return below("worse_than_buy_and_hold", "warn", ours - held, 0.0, f"{ours:.2%} where holding brought {held:.2%}.")
 
 

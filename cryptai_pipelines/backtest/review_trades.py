@@ -86,10 +86,9 @@ def costs_eat_edge(inputs: ReviewInputs) -> Finding:
 
 def no_costs(inputs: ReviewInputs) -> Finding:
     """No trade paid fees, slippage or funding."""
-    settled = _settled(inputs)
-    if not len(settled):
+    if not len(inputs.trades):
         return not_judged("no_costs", "error", 1.0, "there are no trades")
-    free = _costs(settled) == 0
+    free = _costs(inputs.trades) == 0
     sentence = f"{'No' if free else 'Some'} fees or slippage were charged; no market trades for nothing."
     return at_least("no_costs", "error", float(free), 1.0, sentence)
 
@@ -138,11 +137,10 @@ def trades_across_gaps(inputs: ReviewInputs) -> Finding:
 
 def profit_at_the_end(inputs: ReviewInputs) -> Finding:
     """The profit is that of positions which no rule closed."""
-    settled = _settled(inputs)
-    pnl = settled["pnl"].to_numpy(dtype="float64")
+    pnl = _pnl(inputs)
     if not pnl.sum() > 0:
         return not_judged("profit_at_the_end", "warn", MOST_AT_END, _NO_PROFIT)
-    share = pnl[(settled["exit_reason"] == "end").to_numpy()].sum() / pnl.sum()
+    share = pnl[(inputs.trades["exit_reason"] == "end").to_numpy()].sum() / pnl.sum()
     sentence = (
         f"{share:.0%} of the profit is of positions closed because the data ended; {MOST_AT_END:.0%} or more is no rule's."
     )
@@ -202,10 +200,6 @@ def _share_of_trades(code: str, touched: np.ndarray, threshold: float, what: str
     count, share = int(touched.sum()), float(np.mean(touched))
     sentence = f"{count} of {len(touched)} trades ({share:.1%}) {what}; from {threshold:.0%} on the result rests on them."
     return at_least(code, "warn", share, threshold, sentence)
-
-
-def _settled(inputs: ReviewInputs) -> pd.DataFrame:
-    return inputs.trades if inputs.settled is None else inputs.settled
 
 
 def _pnl(inputs: ReviewInputs) -> np.ndarray:

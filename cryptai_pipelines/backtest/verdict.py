@@ -5,17 +5,20 @@ An edge is affirmed only when all of these hold:
 - at least 30 trades and 30 returns;
 - the probability that the true Sharpe ratio is above that of the market, and above 0, is at least `confidence`;
 - so is the probability that it is above what luck alone shows in the best of as many trials as were made;
-- the interval of the Sharpe ratio over stationary resamples, which knows of the memory in the returns, is above 0.
+- the interval of the Sharpe ratio over stationary resamples, which knows of the memory in the returns, is above 0;
+- the review found no error (`beside_review`): a result that says nothing as it stands shows no edge.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cryptai_pipelines.backtest.bootstrap import Spread, resampled, sharpes
+from cryptai_pipelines.backtest.findings import Finding
 from cryptai_pipelines.backtest.return_metrics import LEAST_RETURNS
 from cryptai_pipelines.backtest.significance import (
     least_track_record,
@@ -28,6 +31,7 @@ from cryptai_pipelines.market.errors import BadInput
 EDGE, NO_EDGE, TOO_LITTLE = "has an edge", "no edge shown", "too little data"
 LEAST_TRADES = 30
 CONFIDENCE = 0.95
+UNCHECKED = "a strategy of a file, not checked for a look ahead: run `cryptai leakcheck FILE` before this is believed"
 _REPEATS = 1_000
 
 
@@ -36,9 +40,9 @@ class Verdict:
     """`answer`: one of `EDGE`, `NO_EDGE`, `TOO_LITTLE`. All Sharpe ratios are of one period, not annualised.
 
     sharpe: of the returns; market_sharpe: of the market, at least 0; luckiest_sharpe: what the best of `trials` shows without
-    skill. psr: the probability that the true ratio is above the market's, dsr: above the luckiest. least_track_record: how
-    many returns like these both take at the confidence asked for, infinite when no number does. interval: of the ratio over
-    resamples. reasons: one sentence for each condition, those that fail first.
+    skill. better_than_market: the probability that the true ratio is above the market's, dsr: above the luckiest.
+    least_track_record: how many returns like these both take at the confidence asked for, infinite when no number does.
+    interval: of the ratio over resamples. reasons: one sentence for each condition, those that fail first.
     """
 
     answer: str
@@ -48,7 +52,7 @@ class Verdict:
     sharpe: float
     market_sharpe: float
     luckiest_sharpe: float
-    psr: float
+    better_than_market: float
     dsr: float
     least_track_record: float
     interval: Spread
@@ -85,7 +89,7 @@ def judge(
         sharpe=per_period_sharpe(returns),
         market_sharpe=held,
         luckiest_sharpe=lucky,
-        psr=probabilistic_sharpe(returns, held),
+        better_than_market=probabilistic_sharpe(returns, held),
         dsr=math.nan if math.isnan(lucky) else probabilistic_sharpe(returns, lucky),
         least_track_record=least_track_record(returns, max(held, _known(lucky)), confidence),
         interval=resampled(returns, {"sharpe": sharpes}, repeats=repeats, confidence=confidence, seed=seed)["sharpe"],
@@ -99,15 +103,24 @@ def judge(
     return replace(found, answer=answer, reasons=(*failed, *met))
 
 
+def beside_review(verdict: Verdict, findings: Sequence[Finding], *, of_file: bool = False) -> Verdict:
+    """The verdict after a review of the same result: no edge is shown where a finding of severity `error` holds, and each is a
+    reason. of_file: the strategy is of a person's file, which nobody checked for a look ahead; an edge is told with that."""
+    errors = tuple(f"{one.code}: {one.sentence}" for one in findings if one.holds and one.severity == "error")
+    answer = NO_EDGE if errors and verdict.answer == EDGE else verdict.answer
+    unchecked = (UNCHECKED,) if of_file and answer == EDGE else ()
+    return replace(verdict, answer=answer, reasons=(*errors, *unchecked, *verdict.reasons))
+
+
 def _conditions(found: Verdict, confidence: float) -> tuple[tuple[bool, str], ...]:
     """Does each hold, and the sentence that tells so. What is NaN holds nothing."""
     wanted = f"{confidence:.0%} is needed"
     rivals = "no skill" if found.trials == 1 else f"the luckiest of {found.trials:,} without skill"
-    low, needed = found.interval.low, found.least_track_record
+    low, needed, market = found.interval.low, found.least_track_record, found.better_than_market
     return (
         (found.trade_count >= LEAST_TRADES, f"{found.trade_count:,} trades; at least {LEAST_TRADES} are needed"),
         (found.periods >= LEAST_RETURNS, f"{found.periods:,} returns; at least {LEAST_RETURNS} are needed"),
-        (found.psr >= confidence, f"better than the market with a probability of {_share(found.psr)}; {wanted}"),
+        (market >= confidence, f"better than the market with a probability of {_share(market)}; {wanted}"),
         (found.dsr >= confidence, f"better than {rivals} with a probability of {_share(found.dsr)}; {wanted}"),
         (low > 0, f"Sharpe ratio per period {found.sharpe:.4f}, by resampling from {low:.4f}; above 0 is needed"),
         (needed <= found.periods, f"{found.periods:,} returns for these probabilities; {_enough(needed)}"),

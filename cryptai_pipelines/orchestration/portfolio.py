@@ -38,6 +38,7 @@ from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import portfolios, symbols
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.storage.frame_columns import finite
+from cryptai_pipelines.strategy.signals import is_of_file
 
 _FAILURES_TOLD = 5
 
@@ -128,7 +129,8 @@ def run_portfolio(
             filled,
             gaps,
             None if chosen is None else pd.Timestamp(chosen, unit="ms", tz="UTC"),
-            simulated.result.optimistic.metrics["total_return"],
+            header.metrics,
+            is_of_file(header.strategy),
         )
         sharpes = portfolios.trial_sharpes(cursor, header.strategy, header.timeframe, header.symbols)
         trades = with_entry_volumes(simulated.trades, {one.symbol: found.arrays for one, found in inputs.items()})

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.bootstrap import result_intervals, trade_outcomes
-from cryptai_pipelines.backtest.metrics import full_metrics
+from cryptai_pipelines.backtest.daily import settled_days
+from cryptai_pipelines.backtest.metrics import full_metrics, with_engine
 from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import ReviewInputs, review
-from cryptai_pipelines.backtest.verdict import judge
+from cryptai_pipelines.backtest.verdict import beside_review, judge
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -28,14 +29,16 @@ from cryptai_pipelines.strategy.gate_rates import counted_rates
 @dataclass(frozen=True)
 class Evidence:
     """What a portfolio is judged by beside its days and trades. `timeframe`: of its bars. `filled`, `gaps`: of each symbol, as
-    stored. `chosen_at`: when the symbols were chosen, as far as that is known."""
+    stored. `chosen_at`: when the symbols were chosen, as far as that is known. `metrics`: of the engine. `of_file`: is the
+    strategy a person's file?"""
 
     timeframe: Timeframe
     gates: GateEvidence
     filled: Mapping[str, pd.DatetimeIndex]
     gaps: Mapping[str, list[Interval]]
     chosen_at: pd.Timestamp | None
-    optimistic_return: float
+    metrics: Mapping[str, float | None]
+    of_file: bool
 
 
 def assess_portfolio(
@@ -43,8 +46,8 @@ def assess_portfolio(
 ) -> Assessment:
     """The assessment of days (`backtest.portfolio_days.day_rows`) and trades with `is_open` and `entry_volume`. trial_sharpes:
     of all trials that were made on the way, this one among them. rules: the strategy's parameters."""
-    equity, benchmark, yearly = days["total_value"], days["benchmark"], evidence.timeframe.values_per_year
-    closed = trades[~trades["is_open"]].reset_index(drop=True)
+    equity, benchmark = settled_days(days["total_value"], evidence.metrics), days["benchmark"]
+    closed, yearly = trades.drop(columns="is_open").reset_index(drop=True), evidence.timeframe.values_per_year
     exposure = days[["gross_exposure", "net_exposure"]].set_axis(["gross", "net"], axis=1)
     returns = period_returns(equity.to_numpy(), initial_capital)
     market = np.concatenate(([0.0], period_returns(benchmark.to_numpy()[1:], float(benchmark.iloc[0]))))
@@ -54,23 +57,26 @@ def assess_portfolio(
         initial_capital,
         yearly,
         benchmark=benchmark,
-        optimistic_return=evidence.optimistic_return,
+        optimistic_return=evidence.metrics["optimistic_total_return"],
         gates=evidence.gates.counts,
         filled=evidence.filled,
         gaps=evidence.gaps,
         risk_reward=evidence.gates.risk_rewards,
         universe_chosen_at=evidence.chosen_at,
         trial_sharpes=trial_sharpes,
-        settled=trades,
+        of_engine=evidence.metrics,
     )
+    findings = review(inputs)
+    verdict = judge(returns, len(closed), trial_sharpes=trial_sharpes, market=market)
+    full = full_metrics(equity, closed, benchmark, initial_capital, yearly, exposure, trial_sharpes=trial_sharpes)
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(
-        full_metrics(equity, closed, benchmark, initial_capital, yearly, exposure, trial_sharpes=trial_sharpes),
+        with_engine(full, evidence.metrics),
         benchmark,
-        judge(returns, len(closed), trial_sharpes=trial_sharpes, market=market),
+        beside_review(verdict, findings, of_file=evidence.of_file),
         result_intervals(returns, pnl, yearly),
         trade_outcomes(pnl, initial_capital),
-        review(inputs),
+        findings,
         counted_rates(evidence.gates.counts, rules),
     )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cryptai_pipelines.backtest.daily import settled_days
 from cryptai_pipelines.backtest.portfolio_days import daily_metrics
 from cryptai_pipelines.backtest.portfolio_report import PortfolioReport, write_portfolio_report
 from cryptai_pipelines.backtest.symbol_shares import equal_weight
@@ -39,8 +40,8 @@ def publish_portfolio(
     report = PortfolioReport(
         title=f"{len(simulated.closes)} symbols {header.timeframe.code} {header.strategy}{as_known}",
         prices=equal_weight(simulated.closes),
-        equity=days["total_value"],
-        trades=simulated.trades,
+        equity=settled_days(days["total_value"], header.metrics),
+        trades=simulated.trades.drop(columns="is_open"),
         metrics={name: np.nan if value is None else float(value) for name, value in header.metrics.items()},
         optimistic=daily_metrics(result.optimistic, capital, header.timeframe.values_per_year),
         parameters=portfolio.trial.engine,

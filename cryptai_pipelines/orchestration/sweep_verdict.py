@@ -12,13 +12,14 @@ import pandas as pd
 from cryptai_pipelines.backtest.daily import daily_rows
 from cryptai_pipelines.backtest.evaluation import Evaluator
 from cryptai_pipelines.backtest.return_metrics import period_returns
-from cryptai_pipelines.backtest.review import ReviewInputs, review
+from cryptai_pipelines.backtest.review import Finding, ReviewInputs, review
 from cryptai_pipelines.backtest.search import Found, Plan, best, first_refused
 from cryptai_pipelines.backtest.search_space import Dimension
 from cryptai_pipelines.backtest.significance import BLOCKS, backtest_overfitting
 from cryptai_pipelines.backtest.subject import Span, Subject, parameters_of
 from cryptai_pipelines.backtest.trade_statistics import entry_volumes
-from cryptai_pipelines.backtest.verdict import judge
+from cryptai_pipelines.backtest.verdict import Verdict, beside_review, judge
+from cryptai_pipelines.strategy.signals import is_of_file
 
 # Cross-validation holds matrices of this width; of more points every so manieth stands for all.
 POINTS_CROSS_VALIDATED = 1_000
@@ -31,7 +32,7 @@ def judged(subject: Subject, plan: Plan, found: Sequence[Found], span: Span | No
     first = first_refused(found)
     why = None if first is None else {"point": first.point, "reason": first.result}
     told: dict[str, Any] = {"objective": plan.objective, "points_refused": refused, "first_refused": why, "trials": len(trials)}
-    told |= dict.fromkeys(("psr", "dsr", "verdict", "findings"))
+    told |= dict.fromkeys(("better_than_market", "dsr", "verdict", "findings"))
     chosen = best(found, plan.objective)
     if chosen is None:
         return told
@@ -41,7 +42,6 @@ def judged(subject: Subject, plan: Plan, found: Sequence[Found], span: Span | No
     capital = parameters_of(subject, chosen.point)[1].initial_capital
     returns = daily_rows(result.equity, capital)["daily_return"].to_numpy()
     of_market = period_returns(market.to_numpy(), float(subject.bars["open"].loc[result.equity.index[0]]))
-    verdict = judge(returns, len(result.trades), trial_sharpes=trials, market=of_market)
     inputs = ReviewInputs(
         equity,
         result.trades.assign(entry_volume=entry_volumes(result.trades, subject.bars)),
@@ -52,10 +52,22 @@ def judged(subject: Subject, plan: Plan, found: Sequence[Found], span: Span | No
         filled=subject.bars.index[subject.bars["is_filled"].to_numpy()],
         grid=_grid(plan.space, chosen),
         trial_sharpes=trials,
+        of_engine=result.metrics,
     )
-    findings = [{"code": one.code, "severity": one.severity, "sentence": one.sentence} for one in review(inputs) if one.holds]
-    answer = {"answer": verdict.answer, "reasons": list(verdict.reasons)}
-    return {**told, "psr": verdict.psr, "dsr": verdict.dsr, "verdict": answer, "findings": findings}
+    reviewed = review(inputs)
+    verdict = judge(returns, len(result.trades), trial_sharpes=trials, market=of_market)
+    verdict = beside_review(verdict, reviewed, of_file=is_of_file(subject.strategy))
+    return {**told, **told_plainly(verdict, reviewed)}
+
+
+def told_plainly(verdict: Verdict, reviewed: Sequence[Finding]) -> dict[str, Any]:
+    """A verdict and the findings that hold, as plain data."""
+    return {
+        "better_than_market": verdict.better_than_market,
+        "dsr": verdict.dsr,
+        "verdict": {"answer": verdict.answer, "reasons": list(verdict.reasons)},
+        "findings": [{"code": one.code, "severity": one.severity, "sentence": one.sentence} for one in reviewed if one.holds],
+    }
 
 
 def overfitting(

@@ -121,10 +121,17 @@ def read_gates(db: Database, backtest_id: int) -> list[dict[str, Any]]:
     return (rows[0][0] or []) if rows else []
 
 
+def told_verdict(stored: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A stored verdict by the names of now: `better_than_market` was once written as `psr`."""
+    if stored is None or "psr" not in stored:
+        return stored
+    return {"better_than_market" if name == "psr" else name: value for name, value in stored.items()}
+
+
 def read_review(db: Database, backtest_id: int) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """Verdict and findings of a result; None and nothing while there are none."""
     rows = db.rows("SELECT verdict, review FROM backtest_results WHERE id = %s", (int(backtest_id),))
-    return (rows[0][0], rows[0][1] or []) if rows else (None, [])
+    return (told_verdict(rows[0][0]), rows[0][1] or []) if rows else (None, [])
 
 
 _LATEST_REVIEWS = (

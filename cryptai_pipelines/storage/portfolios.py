@@ -17,7 +17,7 @@ from psycopg2.extras import Json
 
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.timeframe import Timeframe, parse_timeframe
-from cryptai_pipelines.storage.backtests import config_hash
+from cryptai_pipelines.storage.backtests import config_hash, told_verdict
 from cryptai_pipelines.storage.copy_rows import copy_rows
 from cryptai_pipelines.storage.database import Cursor, Database, rows_of
 from cryptai_pipelines.storage.frame_columns import columns_of, finite
@@ -127,7 +127,7 @@ Concluded: TypeAlias = tuple[dict[str, Any] | None, list[dict[str, Any]], list[d
 def read_review(db: Database, portfolio_id: int) -> Concluded:
     """What is concluded from a result; None and nothing while it is not known."""
     rows = db.rows("SELECT verdict, review, gates FROM portfolio_results WHERE id = %s", (portfolio_id,))
-    return (rows[0][0], rows[0][1] or [], rows[0][2] or []) if rows else (None, [], [])
+    return (told_verdict(rows[0][0]), rows[0][1] or [], rows[0][2] or []) if rows else (None, [], [])
 
 
 def read_trades(db: Database, portfolio_id: int) -> pd.DataFrame:

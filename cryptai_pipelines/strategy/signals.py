@@ -46,6 +46,11 @@ def find_strategy(name: str) -> Strategy:
     raise BadArgument(f"strategy {name!r} is not known{nearest}; accepted: {', '.join(known)}, FILE.py[:NAME]")
 
 
+def is_of_file(name: str) -> bool:
+    """Is the strategy that is called `name`, or that a result is stored under, neither ours nor an installed package's?"""
+    return name not in STRATEGIES and name not in installed(STRATEGIES)
+
+
 def known_strategies() -> tuple[Strategy, ...]:
     """Ours, and those of installed packages, by name. `BadArgument` for one of the latter that cannot be loaded."""
     others = installed(STRATEGIES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,9 @@ import pytest
 
 from cryptai_pipelines.backtest import simulate
 from cryptai_pipelines.backtest.return_metrics import period_returns
+from cryptai_pipelines.backtest.review import ReviewInputs, review
 from cryptai_pipelines.backtest.significance import per_period_sharpe
-from cryptai_pipelines.backtest.verdict import EDGE, LEAST_TRADES, NO_EDGE, TOO_LITTLE, Verdict, judge
+from cryptai_pipelines.backtest.verdict import EDGE, LEAST_TRADES, NO_EDGE, TOO_LITTLE, Verdict, beside_review, judge
 from cryptai_pipelines.market.errors import BadInput
 
 DAYS, REPEATS = 1_000, 200
@@ -102,7 +104,9 @@ def test_the_verdict_says_why():
     returns, count = backtest(bars, signals, 0.001)
     verdict = judge(returns, count, market=market_of(bars))
     assert verdict.answer == EDGE and verdict == judge(returns, count, market=market_of(bars))
-    assert verdict.psr > 0.95 and verdict.interval.low > 0 and verdict.least_track_record <= verdict.periods == DAYS
+    assert (
+        verdict.better_than_market > 0.95 and verdict.interval.low > 0 and verdict.least_track_record <= verdict.periods == DAYS
+    )
     many = judge(returns, count, trial_sharpes=np.random.default_rng(0).normal(0, 0.2, 5_000))
     assert many.answer == NO_EDGE and many.trials == 5_000
     assert many.reasons[0].startswith("better than the luckiest of 5,000")
@@ -111,11 +115,32 @@ def test_the_verdict_says_why():
     assert len(few.reasons) == len(verdict.reasons) == 6
 
 
+def test_an_error_of_the_review_leaves_no_edge():
+    """Whoever knows tomorrow's close passes every test of luck; the review does not believe it, nor may the verdict."""
+    bars, _ = walk(3)
+    knows = np.append(np.diff(bars["close"]) > 0, False)
+    result = simulate(bars, pd.Series(knows, index=bars.index), take_profit=0.01, stop_loss=0.2, fee_rate=0.0005)
+    returns = period_returns(result.equity.to_numpy(), 10_000.0)
+    verdict = judge(returns, len(result.trades), market=market_of(bars), repeats=REPEATS)
+    findings = review(ReviewInputs(result.equity, result.trades, 10_000.0, 365.0))
+    errors = [one for one in findings if one.holds and one.severity == "error"]
+    assert verdict.answer == EDGE and "sharpe_too_good" in {one.code for one in errors}
+    after = beside_review(verdict, findings, of_file=True)
+    assert after.answer == NO_EDGE and after.reasons == (*(f"{one.code}: {one.sentence}" for one in errors), *verdict.reasons)
+    few = beside_review(replace(verdict, answer=TOO_LITTLE), findings)
+    assert few.answer == TOO_LITTLE and few.reasons == after.reasons
+
+    harmless = [replace(one, holds=one.severity == "warn") for one in findings]
+    assert beside_review(verdict, harmless) == verdict
+    of_file = beside_review(verdict, harmless, of_file=True)
+    assert of_file.answer == EDGE and "cryptai leakcheck FILE" in of_file.reasons[0]
+
+
 @pytest.mark.parametrize("returns", [np.empty(0), np.array([0.1]), np.zeros(500), np.full(500, -0.01)])
 def test_nothing_affirms_nothing(returns):
     told = judge(returns, 100)
     assert isinstance(told, Verdict) and told.answer == (TOO_LITTLE if len(returns) < 30 else NO_EDGE)
-    assert math.isnan(told.sharpe) and math.isnan(told.psr)
+    assert math.isnan(told.sharpe) and math.isnan(told.better_than_market)
 
 
 def test_trials_without_a_ratio_count():

@@ -54,7 +54,7 @@ def test_a_sweep_is_stored_judged_and_mapped(stored: Database, invoke: Invoke) -
     assert len(kept) == 12 and kept[0].point == {"stop_loss": 0.02, "rsi_recovery": 45}
     ranked = sorted((row.result["sharpe"] for row in kept), reverse=True)
     assert [one["metrics"]["sharpe"] for one in result["best"]] == ranked[:10]
-    assert 0 <= result["pbo"] <= 1 and 0 <= result["dsr"] <= result["psr"] <= 1
+    assert 0 <= result["pbo"] <= 1 and 0 <= result["dsr"] <= result["better_than_market"] <= 1
     assert result["trials"] >= 12
     assert result["verdict"]["reasons"] and {one["severity"] for one in result["findings"]} <= {"warn", "error"}
     page = Path(result["heat_map"]["path"]).read_text()

@@ -65,6 +65,38 @@ def test_a_trial_has_both_and_they_are_those_of_its_bars(ready) -> None:
     assert told["average_net_exposure"] == told["average_gross_exposure"] and told["leveraged_share"] == 0
 
 
+def test_what_two_tell_under_one_name_is_one_number(ready) -> None:
+    database, home = ready
+    told = tried(database, home, take_profit=0.9, stop_loss=0.3)
+    trades = backtests.read_trades(database, told["backtest_id"])
+    assert trades["is_open"].iloc[-1] and told["metrics"]["max_drawdown"] < 0
+    shared = told["metrics"].keys() & told["all_metrics"].keys()
+    assert {"total_return", "max_drawdown", "trade_count", "exposure", "final_equity", "sharpe", "fees_paid"} <= shared
+    for name in shared:
+        value = told["metrics"][name]
+        assert told["all_metrics"][name] == pytest.approx(math.nan if value is None else value, rel=1e-12, nan_ok=True), name
+    assert told["verdict"]["trade_count"] == told["trade_count"] == len(trades)
+    _, findings = backtests.read_review(database, told["backtest_id"])
+    told_of = {one["code"]: one["value"] for one in findings}
+    assert told_of["deep_drawdown"] == told["metrics"]["max_drawdown"] and told_of["few_trades"] == len(trades)
+    held = told["metrics"]["total_return"] - told["metrics"]["buy_and_hold_return"]
+    assert told_of["worse_than_buy_and_hold"] == pytest.approx(held, rel=1e-9)
+
+
+def test_a_verdict_of_old_is_read_by_the_names_of_now(ready) -> None:
+    database, home = ready
+    told = tried(database, home)
+    with database.transaction() as cursor:
+        cursor.execute(
+            "UPDATE backtest_results SET verdict = (verdict - 'better_than_market')"
+            " || jsonb_build_object('psr', verdict -> 'better_than_market') WHERE id = %s RETURNING verdict ? 'psr'",
+            (told["backtest_id"],),
+        )
+        assert cursor.fetchone() == (True,)
+    verdict, _ = backtests.read_review(database, told["backtest_id"])
+    assert "psr" not in verdict and verdict == told["verdict"]
+
+
 def test_the_review_is_told_how_large_the_entries_are(ready) -> None:
     database, home = ready
     shares = []

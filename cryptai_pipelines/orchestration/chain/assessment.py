@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from cryptai_pipelines.backtest.bootstrap import Spread, result_intervals, trade_outcomes
-from cryptai_pipelines.backtest.metrics import full_metrics
+from cryptai_pipelines.backtest.daily import settled_days
+from cryptai_pipelines.backtest.metrics import full_metrics, with_engine
 from cryptai_pipelines.backtest.return_metrics import period_returns
 from cryptai_pipelines.backtest.review import Finding, ReviewInputs, review
 from cryptai_pipelines.backtest.tables import gate_table
 from cryptai_pipelines.backtest.valuation import exposure_at_closes
-from cryptai_pipelines.backtest.verdict import Verdict, judge
+from cryptai_pipelines.backtest.verdict import Verdict, beside_review, judge
 from cryptai_pipelines.market.bars import ts_index
 from cryptai_pipelines.market.intervals import Interval
 from cryptai_pipelines.market.series import Series
@@ -28,6 +29,7 @@ from cryptai_pipelines.storage import backtests, market_data, quality_log, signa
 from cryptai_pipelines.storage.database import Database
 from cryptai_pipelines.strategy.gate_rates import counted_rates
 from cryptai_pipelines.strategy.protocol import Strategy
+from cryptai_pipelines.strategy.signals import is_of_file
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class GateEvidence:
 
 @dataclass(frozen=True)
 class Assessment:
-    """`full`: of `metrics.full_metrics` over days. `benchmark`: closes of the market on the days of the result. The others are
-    what `backtest.report` shows under these names."""
+    """`full`: of `metrics.full_metrics` over days, `with_engine`. `benchmark`: closes of the market on the days of the result.
+    The others are what `backtest.report` shows under these names."""
 
     full: Mapping[str, float]
     benchmark: pd.Series
@@ -87,10 +89,11 @@ def assess(
     database: Database, identity: int, header: backtests.BacktestHeader, prices: pd.Series, gates: GateEvidence
 ) -> Assessment:
     """The assessment of a result whose days and trades are stored. prices: a close a day, by day, over what was simulated."""
-    equity = backtests.read_daily(database, identity)["total_value"]
+    equity = settled_days(backtests.read_daily(database, identity)["total_value"], header.metrics)
     trades = backtests.read_trades(database, identity).reset_index(drop=True)
     trades = trades.assign(entry_volume=traded_at_entries(database, identity, header, trades))
-    closed = trades[~trades["is_open"]]
+    # A position that is open counts as the engine settled it, so that all that is told of a result is of the same trades.
+    closed = trades.drop(columns="is_open")
     capital, yearly = float(header.config["engine"]["initial_capital"]), header.series.timeframe.values_per_year
     benchmark = prices.reindex(equity.index)
     sharpes = sweeps.trial_sharpes(database, header.strategy, header.series)
@@ -109,16 +112,20 @@ def assess(
         gaps=gaps,
         risk_reward=gates.risk_rewards,
         trial_sharpes=sharpes,
-        settled=trades,
+        of_engine=header.metrics,
     )
+    findings = review(inputs)
+    verdict = judge(returns, len(closed), trial_sharpes=sharpes, market=market)
+    held = _exposure(trades, benchmark, equity)
+    full = full_metrics(equity, closed, benchmark, capital, yearly, held, trial_sharpes=sharpes)
     pnl = closed["pnl"].to_numpy(dtype="float64")
     return Assessment(
-        full_metrics(equity, closed, benchmark, capital, yearly, _exposure(trades, benchmark, equity), trial_sharpes=sharpes),
+        with_engine(full, header.metrics),
         benchmark,
-        judge(returns, len(closed), trial_sharpes=sharpes, market=market),
+        beside_review(verdict, findings, of_file=is_of_file(header.strategy)),
         result_intervals(returns, pnl, yearly),
         trade_outcomes(pnl, capital),
-        review(inputs),
+        findings,
         counted_rates(gates.counts, SimpleNamespace(**header.config["rules"])),
     )
 

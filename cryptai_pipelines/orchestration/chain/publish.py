@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cryptai_pipelines.backtest.daily import settled_days
 from cryptai_pipelines.backtest.engine import EngineState
 from cryptai_pipelines.backtest.metrics import summary
 from cryptai_pipelines.backtest.picture import equity_png
@@ -74,8 +75,8 @@ def render_files(
     report = Report(
         title=title,
         prices=prices,
-        equity=daily["total_value"],
-        trades=backtests.read_trades(database, identity).reset_index(drop=True),
+        equity=settled_days(daily["total_value"], header.metrics),
+        trades=backtests.read_trades(database, identity).drop(columns="is_open").reset_index(drop=True),
         metrics=metrics,
         optimistic=metrics if settled.books[0] == settled.books[1] else _without_days(settled, series),
         parameters=settled.parameters,
