@@ -127,10 +127,11 @@ def _heat(value: float) -> str:
 def _trades(trades: pd.DataFrame) -> str:
     shown = trades.iloc[-_TRADES_SHOWN:]
     # Of a single series its symbol is in the title.
-    several = "symbol" in trades and trades["symbol"].notna().any()
+    several, sided = "symbol" in trades and trades["symbol"].notna().any(), "side" in trades
     rows = (
         (
-            *((escape(str(trade.symbol)), "long" if trade.side > 0 else "short") if several else ()),
+            *((escape(str(trade.symbol)),) if several else ()),
+            *(("long" if trade.side > 0 else "short",) if sided else ()),
             *(f"{time:%Y-%m-%d %H:%M}" for time in (trade.entry_ts, trade.exit_ts)),
             f"{trade.entry_price:,.6g}" if trade.entry_price < 1 else f"{trade.entry_price:,.2f}",
             f"{trade.exit_price:,.6g}" if trade.exit_price < 1 else f"{trade.exit_price:,.2f}",
@@ -143,7 +144,7 @@ def _trades(trades: pd.DataFrame) -> str:
         for trade in shown.itertuples()
     )
     own = ("entry (UTC)", "exit (UTC)", "entry price", "exit price", "reason", "quantity", "fees", "profit", "return")
-    head = ("symbol", "side", *own) if several else own
+    head = (*(("symbol",) if several else ()), *(("side",) if sided else ()), *own)
     more = f"<p>The last {len(shown):,} of {len(trades):,} trades.</p>" if len(trades) > len(shown) else ""
     return more + (table(head, rows) if len(trades) else "<p>No trades.</p>")
 

@@ -76,7 +76,8 @@ def interval_section(report: Report) -> str:
         )
         parts.append(table(("95 % interval, by resampling", "low", "median", "high"), rows))
     if report.outcomes is not None:
-        outcomes = report.outcomes
+        # In another order the same profits come to the same end.
+        outcomes = report.outcomes.drop(columns=[("shuffled", "final_equity")])
         head = ["Same trades, quantile", *(f"{how}: {label(name).lower()}" for how, name in outcomes.columns)]
         rows = (
             (f"{quantile:.0%}", *(shown(name, value) for (_, name), value in zip(outcomes.columns, row, strict=True)))

@@ -19,6 +19,7 @@ section dl{margin:0}section dt{color:var(--soft);font-size:.8rem}section dd{marg
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:.88rem}
 th,td{padding:5px 10px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left}thead th{position:sticky;top:0;background:#fff;color:var(--soft);font-weight:600}
+thead th{white-space:normal}
 .chart.rolling{height:200px}
 .verdict{border-left:6px solid #8a94a0}.verdict.good{border-left-color:#1a7f4b}.verdict.bad{border-left-color:#b3372f}
 .verdict h2{font-size:1.25rem}.verdict.good h2{color:#1a7f4b}.verdict.bad h2{color:#b3372f}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,9 +90,10 @@ def run_sweep(database: Database, settings: Settings, request: Request, on_point
             **judged(subject, plan, found, within, sweeps.trial_sharpes(database, request.strategy_name, request.series)),
             "pbo": overfitting(found, kept, lambda missing: daily_returns_of(missing, submit, within)),
             "best": _ranked(found, plan.objective),
-            "heat_map": _map(found, request, log.id, settings.home.resolve() / "reports"),
+            **bars_told(subject, span),
+            **costs_told(subject, plan, settings.exchange),
         }
-        return log.finish({**told, **bars_told(subject, span), **costs_told(subject, plan, settings.exchange)})
+        return log.finish({**told, "heat_map": _map(found, request, log.id, settings.home.resolve() / "reports", told)})
 
 
 def read_subject(database: Database, settings: Settings, request: Request) -> tuple[Subject, Span]:
@@ -167,7 +169,25 @@ def _ranked(found: list[Found], objective: str) -> list[dict[str, Any]]:
     return [{"number": one.number, "point": one.point, "metrics": one.result} for one in ranked]
 
 
-def _map(found: list[Found], request: Request, sweep_id: int, folder: Path) -> dict[str, Any] | None:
+def map_facts(told: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader of the map must know of the best cell beside its value, and what it was searched on."""
+    verdict, findings = told["verdict"], told["findings"] or ()
+    errors = ", ".join(one["code"] for one in findings if one["severity"] == "error")
+    dsr, pbo = (
+        "not defined" if told[name] is None or math.isnan(told[name]) else f"{told[name]:.3f}" for name in ("dsr", "pbo")
+    )
+    return {
+        "Verdict on the best": "no point can be" if verdict is None else f"{verdict['answer']}; {verdict['reasons'][0]}",
+        "Errors of its review": errors or "none",
+        "Deflated Sharpe ratio": f"{dsr}, of {told['trials']:,} trials so far",
+        "Probability of overfitting": pbo,
+        "Bars": f"{told['bars']:,}, {told['first_bar']} to {told['last_bar']}",
+        "Fees": told["fees"],
+        "Market rules": told["market_rules"],
+    }
+
+
+def _map(found: list[Found], request: Request, sweep_id: int, folder: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
     """Where the map is, and how the best cell stands among its neighbours; None when there are no two parameters for one."""
     plan = request.plan
     pair = default_pair(plan.space)
@@ -176,6 +196,13 @@ def _map(found: list[Found], request: Request, sweep_id: int, folder: Path) -> d
     shown = surface(found, plan.space, plan.objective, *pair)
     path = request.file(folder, f"sweep_{sweep_id}.html")
     title = f"{request.series} {request.strategy_name}: {plan.objective} over {pair[0]} and {pair[1]}"
-    facts = {"Search": plan.method, "Points": f"{len(found):,}", "Stored as": f"sweep {sweep_id}"}
+    others = [one.name for one in plan.space if one.name not in pair]
+    facts = {
+        "Search": plan.method,
+        "Points": f"{len(found):,}",
+        **({"Each cell": f"the best {plan.objective} over all that was tried of {', '.join(others)}"} if others else {}),
+        **map_facts(told),
+        "Stored as": f"sweep {sweep_id}",
+    }
     replace_file(path, heat_map_page(shown, title, plan.objective, facts).encode())
     return {"path": str(path), "over": list(pair), "best": shown.best_value, "neighbours": shown.neighbours_mean}

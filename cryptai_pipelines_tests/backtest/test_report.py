@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -134,6 +135,9 @@ def test_page_with_everything_shows_it():
     assert "Refused entries" in page.text and "1,234" in page.text and "wrong side" in page.text.lower()
     assert all(tag != "b" for tag, _ in page.tags) and "Sharpe ratio of the last 90 points" in page.text
     assert f"{report.intervals['max_drawdown'].low:.2%}" in page.text
+    assert "resampled: final equity" in page.text and "shuffled: final equity" not in page.text
+    assert "symbolsideentry (UTC)" in page.text
+    assert "sideentry (UTC)" in Page(render(replace(report, trades=report.trades.drop(columns="symbol")))).text
 
 
 def test_page_without_the_new_content_has_none_of_its_sections():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 
 import psutil
@@ -59,6 +60,14 @@ def test_a_sweep_is_stored_judged_and_mapped(stored: Database, invoke: Invoke) -
     assert result["verdict"]["reasons"] and {one["severity"] for one in result["findings"]} <= {"warn", "error"}
     page = Path(result["heat_map"]["path"]).read_text()
     assert "stop_loss" in page and "rsi_recovery" in page and result["heat_map"]["best"] == pytest.approx(ranked[0])
+    for told_there in (
+        result["verdict"]["answer"],
+        f"of {result['trials']:,} trials",
+        f"{result['pbo']:.3f}",
+        result["first_bar"],
+    ):
+        assert told_there in page
+    assert escape(result["fees"]) in page and "Each cell" not in page
     header = sweeps.read_sweep(stored, result["sweep_id"])
     assert header.finished and header.summary["best"][0]["point"] == result["best"][0]["point"]
     again = invoke(
