@@ -19,7 +19,7 @@ from cryptai_pipelines.orchestration.chain.decided import decided
 from cryptai_pipelines.orchestration.chain.trial_inputs import no_bars
 from cryptai_pipelines.storage import derived, market_data
 from cryptai_pipelines.storage.database import Database
-from cryptai_pipelines.strategy.explanation import explain
+from cryptai_pipelines.strategy.explanation import explain, with_undeclared
 
 
 def explain_bar(database: Database, series: Series, trial: Trial, at_ms: int) -> dict[str, Any]:
@@ -36,18 +36,20 @@ def explain_bar(database: Database, series: Series, trial: Trial, at_ms: int) ->
         within = f"{format_time(stored.start_ms)} to {format_time(stored.end_ms)}"
         what = "signal" if as_stored else "bar"
         raise CryptaiError(f"no {what} of {series} is stored at {format_time(at)}; bars are stored from {within}")
-    return explain(row, trial.strategy, trial.rules)
+    # Of what it does not declare nothing is stored.
+    strategy = trial.strategy if as_stored else with_undeclared(trial.strategy, row)
+    return explain(row.iloc[-1], strategy, trial.rules)
 
 
-def _stored(database: Database, series: Series, trial: Trial, at_ms: int) -> pd.Series | None:
+def _stored(database: Database, series: Series, trial: Trial, at_ms: int) -> pd.DataFrame | None:
     keys = {"strategy": trial.strategy.name, "symbol": series.symbol, "timeframe": series.timeframe.code}
     rows = derived.read(database, signals.ASSET, keys, at_ms, at_ms + 1)
-    return rows.iloc[0] if len(rows) else None
+    return rows if len(rows) else None
 
 
-def _computed(database: Database, series: Series, trial: Trial, at_ms: int) -> pd.Series | None:
+def _computed(database: Database, series: Series, trial: Trial, at_ms: int) -> pd.DataFrame | None:
     bars = read_bars(database, series, Interval(0, at_ms + series.timeframe.ms))
     row = None
     for _, rows in decided(series, trial.strategy, trial.rules, bars):
-        row = rows.iloc[-1]
-    return row if row is not None and int(index_ms(pd.DatetimeIndex([row.name]))[0]) == at_ms else None
+        row = rows.tail(1)
+    return row if row is not None and int(index_ms(row.index)[0]) == at_ms else None

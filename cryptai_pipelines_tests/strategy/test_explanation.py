@@ -11,9 +11,10 @@ import pytest
 
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.strategy.checked import decide_checked
-from cryptai_pipelines.strategy.explanation import explain
+from cryptai_pipelines.strategy.explanation import explain, with_undeclared
 from cryptai_pipelines.strategy.gate_rates import fixed_ratio, gate_rates
 from cryptai_pipelines.strategy.inputs import gather
+from cryptai_pipelines.strategy.protocol import Column, as_strategy
 from cryptai_pipelines.strategy.signals import STRATEGIES
 from cryptai_pipelines.strategy.trend_structure import TREND_STRUCTURE, Parameters
 
@@ -86,6 +87,27 @@ def test_a_stored_row_is_explained_as_it_was():
     row = rows(changed("structure", higher_trend=np.nan)).iloc[-1]
     stored = row.map(lambda value: None if value is pd.NA else value).astype(object)
     assert explain(stored, TREND_STRUCTURE, DEFAULTS) == explain(row, TREND_STRUCTURE, DEFAULTS)
+
+
+def test_what_a_strategy_gives_without_declaring_it_is_told():
+    bars = random_bars(3, Timeframe.H1, 40)
+
+    @as_strategy(columns=(Column("wide", "number", "the range of the bar"),))
+    def mine(inputs, parameters):
+        gate = pd.array([None, *[False] * 39], dtype="boolean")
+        given = {"side": np.int8(0), "wide": 2.0, "calm_gate": gate, "trend_score": 0.25, "calm_score": -0.5, "distance": 1.5}
+        return pd.DataFrame(given, index=inputs.bars.index)
+
+    parameters = mine.parameters()
+    decided = decide_checked(mine, gather(bars, mine, parameters, Timeframe.H1), parameters)
+    told = explain(decided.iloc[-1], with_undeclared(mine, decided), parameters)
+    assert [(gate["name"], gate["verdict"], gate["score"]) for gate in told["gates"]] == [("calm_gate", False, -0.5)]
+    assert told["refused_by"] == ["calm_gate"]
+    assert told["scores"] == {"trend_score": 0.25, "calm_score": -0.5} and told["numbers"] == {"wide": 2.0, "distance": 1.5}
+    said = ["calm_gate: no (score -0.50)", "trend_score 0.25", "wide 2: the range of the bar", "distance 1.5"]
+    assert [sentence for sentence in told["sentences"] if sentence in said] == said
+    assert explain(decided.iloc[0], with_undeclared(mine, decided), parameters)["gates"][0]["verdict"] is None
+    assert with_undeclared(TREND_STRUCTURE, rows(passing())).columns == TREND_STRUCTURE.columns
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=lambda strategy: strategy.name)
