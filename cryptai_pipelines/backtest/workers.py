@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def load_subject(folder: Path) -> Subject:
 
 def _begin(folder: str) -> None:
     global _evaluator
+    sys.stdout = sys.stderr  # the output of a command is its result, not what a strategy prints
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     _evaluator = Evaluator(load_subject(Path(folder)))
 

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import nullcontext
 from typing import Any, NoReturn
 
 import typer
@@ -37,7 +38,7 @@ from cryptai_pipelines.cli import (
 )
 from cryptai_pipelines.cli.interrupts import note_interrupts, received_signal
 from cryptai_pipelines.cli.options import GivenOnce
-from cryptai_pipelines.cli.output import configure_logging, print_json, say
+from cryptai_pipelines.cli.output import configure_logging, print_json, results, say, stdout_for_json
 from cryptai_pipelines.market.errors import BadInput, CryptaiError
 
 # What typer makes of a KeyboardInterrupt.
@@ -93,11 +94,16 @@ def run() -> NoReturn:
     """Run the command line. Exit code 0: done; 1: failed, explained in one line; 2: bad usage, explained in one line; 128 and
     the number of a signal: interrupted. With --json a failure is an object with `error` on stdout as well."""
     note_interrupts()
+    with stdout_for_json() if _wants_json() else nullcontext():
+        _run()
+
+
+def _run() -> NoReturn:
     try:
         code = app(prog_name="cryptai", standalone_mode=False) or 0
         if code == _INTERRUPTED:
             raise KeyboardInterrupt
-        sys.stdout.flush()
+        results().flush()
     except BrokenPipeError:
         _leave_quietly()
     except KeyboardInterrupt:
@@ -132,7 +138,7 @@ def _leave(error: object, code: int) -> NoReturn:
         say(f"cryptai: {line}")
         if _wants_json():
             print_json({"error": line})
-        sys.stdout.flush()
+        results().flush()
     except BrokenPipeError:
         _leave_quietly(code)
     if received_signal() is not None and threading.active_count() > 1:
@@ -143,7 +149,7 @@ def _leave(error: object, code: int) -> NoReturn:
 
 def _leave_quietly(code: int = 1) -> NoReturn:
     """Whoever read our output has gone; what is still buffered has nowhere to go."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), results().fileno())
     sys.exit(code)
 
 

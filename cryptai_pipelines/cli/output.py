@@ -7,9 +7,9 @@ import logging
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,8 @@ _TOLD_BY_THE_COMMAND = (
     "cryptai_pipelines.orchestration.chain.walk",
     "cryptai_pipelines.orchestration.chain.portfolio_inputs",
 )
+
+_results: TextIO | None = None
 
 
 @cache
@@ -54,9 +56,27 @@ def _handler() -> logging.Handler:
     return handler
 
 
+@contextmanager
+def stdout_for_json() -> Iterator[None]:
+    """In the block whatever is printed goes to stderr, such as by a strategy of a user's file: stdout holds what `print_json`
+    writes, and nothing else."""
+    global _results
+    _results = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results = None
+
+
+def results() -> TextIO:
+    """Where the result of a command goes."""
+    return _results or sys.stdout
+
+
 def print_json(result: Mapping[str, Any]) -> None:
     """The one JSON object of a command. NaN and infinities, which JSON lacks, become null."""
-    sys.stdout.write(json.dumps(_finite(result), default=str) + "\n")
+    results().write(json.dumps(_finite(result), default=str) + "\n")
 
 
 def _finite(value: Any) -> Any:

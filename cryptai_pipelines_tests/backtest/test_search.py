@@ -192,21 +192,25 @@ def test_a_subject_is_the_same_from_its_files(loud, tmp_path):
     assert Evaluator(loaded).evaluate(task).results == Evaluator(loud).evaluate(task).results
 
 
-def test_a_strategy_of_a_file_is_searched_on_processes_like_one_of_ours(tmp_path):
-    """Its parameters are of a class that no other process knows; it is looked up anew there."""
+def test_a_strategy_of_a_file_is_searched_on_processes_like_one_of_ours(tmp_path, capfd):
+    """Its parameters are of a class that no other process knows; it is looked up anew there, and what it prints there is not
+    the result of the command."""
     (tmp_path / "quiet.py").write_text(
         "from dataclasses import dataclass\n"
         "from cryptai_pipelines.strategy.parameters import parameter\n"
         "from cryptai_pipelines.strategy.protocol import as_strategy\n\n\n"
         "@dataclass(frozen=True)\nclass Parameters:\n    volume: float = parameter(0.9, above=0)\n\n\n"
         "@as_strategy(parameters=Parameters)\ndef quiet(inputs, parameters):\n"
-        "    return (inputs.bars['volume'] < parameters.volume).astype('int8').to_frame('side')\n"
+        "    print('asked')\n    return (inputs.bars['volume'] < parameters.volume).astype('int8').to_frame('side')\n"
     )
     subject = Subject(hourly_walk(4, 2_000), Timeframe.H1, str(tmp_path / "quiet.py"), {}, {})
     plan = Plan(space_of({"volume": [0.85, 0.9, 1.1], "stop_loss": [0.02, 0.04]}))
     check_space(subject, plan.space)
     one = found_by(subject, plan)
+    capfd.readouterr()
     assert as_text(found_by(subject, plan, jobs=2)) == as_text(one)
+    printed = capfd.readouterr()
+    assert printed.out == "" and "asked" in printed.err
     assert len({one.result["trade_count"] for one in one}) > 1
     assert pickle.loads(pickle.dumps(subject)).inputs == subject.inputs
 

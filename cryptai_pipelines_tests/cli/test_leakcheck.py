@@ -10,6 +10,7 @@ import pytest
 from cryptai_pipelines.market.series import Series
 from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines_tests.cli.command import call
 from cryptai_pipelines_tests.cli.conftest import Invoke
 from cryptai_pipelines_tests.indicators.samples import random_bars
 from cryptai_pipelines_tests.orchestration.stored_bars import hourly, store
@@ -36,6 +37,16 @@ def test_a_leak_names_bar_and_column_and_ends_with_1(invoke: Invoke, home: Path)
     assert told["error"] == ended.err.splitlines()[-1].removeprefix("cryptai: ")
     shown = invoke("leakcheck", "mine.py")
     assert shown.code == 1 and f"leak: ahead at {leak['bar']}" in shown.out
+
+
+def test_what_a_users_file_prints_is_no_part_of_the_object(home: Path) -> None:
+    (home.parent / "loud.py").write_text("print('loaded')\n\ndef mine(bars):\n    print('asked')\n    return bars[['close']]\n")
+    ended = call(["leakcheck", "loud.py", "--prefixes", "3", "--json"], home)
+    assert ended.code == 0 and ended.object["clean"] is True
+    assert "loaded" in ended.err and "asked" in ended.err
+    (home.parent / "loud.py").write_text("def mine(bars):\n    print('asked')\n    raise SystemExit(3)\n")
+    ended = call(["leakcheck", "loud.py", "--json"], home)
+    assert ended.code == 1 and "SystemExit: 3" in ended.object["error"] and "loud.py, line 3" in ended.object["error"]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
