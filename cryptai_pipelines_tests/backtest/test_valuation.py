@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cryptai_pipelines.backtest.engine import advance, settle, start
@@ -44,6 +44,7 @@ def test_shorts_parts_and_resting_entries_are_told_too(seed):
 
 
 @given(st.integers(0, 2**32 - 1))
+@example(399)  # ruined: a share of what is left is not defined
 def test_exposure_is_that_of_the_engines_ledger(seed):
     portfolio = random_portfolio(seed, 100).with_one_symbol()
     ((symbol, bars),) = portfolio.bars.items()
@@ -52,7 +53,7 @@ def test_exposure_is_that_of_the_engines_ledger(seed):
     equity = (result.ledger["cash"] + result.ledger["held"]).to_numpy()
     told = exposure_at_closes(result.trades.assign(is_open=at_the_end), bars["close"], equity)
     np.testing.assert_allclose(told, result.exposure, rtol=1e-9, atol=1e-12)
-    assert len(result.trades) == 0 or (told["gross"] > 0).any() or (result.exposure["gross"] == 0).all()
+    assert len(result.trades) == 0 or (told["gross"] > 0).any() or (result.exposure["gross"].dropna() == 0).all()
 
 
 def test_without_trades_equity_is_the_capital():
