@@ -4,18 +4,17 @@ What the parameters mean stands with the strategy and in `backtest.parameters`."
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import dagster as dg
 
-from cryptai_pipelines.backtest.parameters import SIZINGS, EngineParameters
+from cryptai_pipelines.backtest.parameters import SIZINGS, EngineParameters, Told, told_parameters, told_value
 from cryptai_pipelines.market.clock import parse_time, parse_window
 from cryptai_pipelines.market.errors import CryptaiError
 from cryptai_pipelines.market.intervals import Interval
-from cryptai_pipelines.orchestration.chain.trial_parameters import scheduled_trial
+from cryptai_pipelines.orchestration.chain.trial_parameters import own_parameters, parameters_for, scheduled_trial
 from cryptai_pipelines.settings import load_settings
 from cryptai_pipelines.strategy.parameters import Parameter, parameters_in
 from cryptai_pipelines.strategy.protocol import Strategy
@@ -23,7 +22,7 @@ from cryptai_pipelines.strategy.signals import STRATEGIES, find_strategy
 from cryptai_pipelines.strategy.user_strategies import installed
 
 _TYPES: dict[type, Any] = {bool: dg.Bool, int: dg.Int, float: dg.Float, str: dg.String}
-_ENGINE_TYPES = {"bool": dg.Bool, "int": dg.Int, "str": dg.String, "float": dg.Float, "float | None": dg.Float}
+_ENGINE_TYPES = {"boolean": dg.Bool, "integer": dg.Int, "string": dg.String, "number": dg.Float}
 _LOG = logging.getLogger(__name__)
 
 
@@ -75,7 +74,7 @@ def trial_schema(strategies: Sequence[Strategy]) -> dict[str, dg.Field]:
     fields_of = {one.name: _strategy_field(one) for one in strategies}
     return {
         "strategy": _optional(dg.Selector(fields_of), "One strategy with its parameters; else the scheduled one."),
-        "engine": _optional(_engine_shape(), "Exits, costs, capital and size, as docs/backtest.md tells them."),
+        "engine": _optional(_engine_shape(strategies), "Exits, costs, capital and size, as docs/backtest.md tells them."),
         "start": _optional(dg.String, "Open time of the first bar that may be traded, such as 2024-01-01 (ISO 8601, UTC)."),
         "end": _optional(dg.String, "Open time of the first bar that may not be traded any more."),
         "as_of": _optional(dg.String, "On bars as they were known at this moment (ISO 8601, UTC)."),
@@ -101,13 +100,28 @@ def _parameter_field(one: Parameter, strategy: str) -> dg.Field:
     return _optional(kind, told.strip())
 
 
-def _engine_shape() -> dg.Shape:
-    return dg.Shape({one.name: _engine_field(one.name, str(one.type), one.default) for one in fields(EngineParameters)})
+def _engine_shape(strategies: Sequence[Strategy]) -> dg.Shape:
+    standing = _standing(strategies)
+    return dg.Shape({one.name: _engine_field(one, standing) for one in told_parameters()})
 
 
-def _engine_field(name: str, kind: str, default: Any) -> dg.Field:
-    told = "none" if default is None or default == math.inf else default
-    return _optional(_enum("sizing", SIZINGS) if name == "sizing" else _ENGINE_TYPES[kind], f"Default {told}.")
+def _standing(strategies: Sequence[Strategy]) -> dict[str, EngineParameters]:
+    """By strategy what holds for it when nothing is told; nothing when the settings will not do."""
+    try:
+        settings = load_settings()
+        return {one.name: parameters_for(settings, one, own_parameters(settings, one))[1] for one in strategies}
+    except CryptaiError as error:
+        _LOG.warning("the defaults in the launchpad are not those of the settings: %s", error)
+        return {}
+
+
+def _engine_field(one: Told, standing: Mapping[str, EngineParameters]) -> dg.Field:
+    """The default is what most strategies have by the settings; the others are named."""
+    values = {name: told_value(getattr(engine, one.name)) for name, engine in standing.items()}
+    usual = max(values.values(), key=list(values.values()).count, default=one.default)
+    others = ", ".join(f"{value} for {name}" for name, value in values.items() if value != usual)
+    kind = _enum("sizing", SIZINGS) if one.name == "sizing" else _ENGINE_TYPES[one.kind]
+    return _optional(kind, f"{one.meaning} Default {usual}{f' ({others})' if others else ''}; accepted: {one.accepted}.")
 
 
 def _optional(kind: Any, description: str) -> dg.Field:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ import pytest
 
 from cryptai_pipelines.backtest import EngineParameters, MarketRules, simulate, simulate_portfolio
 from cryptai_pipelines.backtest.engine import start
+from cryptai_pipelines.backtest.parameters import parameters_schema, told_parameters
 from cryptai_pipelines.market.errors import BadInput
 
 
@@ -250,3 +253,14 @@ def test_importing_is_cheap():
         "print(sorted({'numba', 'plotly', 'matplotlib', 'talib', 'dagster'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_the_page_has_every_engine_parameter_as_the_code_tells_it():
+    page = (Path(__file__).parents[2] / "docs" / "backtest.md").read_text()
+    rows = [f"| `{one.name}` | {one.default} | {one.accepted} | {one.meaning} |" for one in told_parameters()]
+    assert "\n".join(rows) in page and len(rows) == len(fields(EngineParameters))
+    properties = parameters_schema()["properties"]
+    for one in fields(EngineParameters):
+        if "default" in properties[one.name]:
+            assert type(properties[one.name]["default"]).__name__ == one.type
+            assert getattr(EngineParameters(**{one.name: properties[one.name]["default"]}), one.name) == one.default
