@@ -71,7 +71,7 @@ def walkforward(
 
 
 def _print(result: Mapping[str, Any]) -> None:
-    from cryptai_pipelines.cli.output import print_table, say
+    from cryptai_pipelines.cli.output import counted, print_table, say
 
     rows = (
         [
@@ -94,3 +94,8 @@ def _print(result: Mapping[str, Any]) -> None:
     told = "not defined" if efficiency != efficiency else f"{efficiency:.2f}"
     say(f"walk-forward efficiency: {told}, {objective} lost out of sample: {summary['loss']:.3f}")
     say(f"out of sample: {100 * result['metrics']['total_return']:,.2f} % over {summary['windows']:.0f} tests")
+    if result["verdict"]:
+        verdict, trials = result["verdict"], counted(result["trials"], "trial")
+        say(f"verdict out of sample: {verdict['answer']} ({trials}); {verdict['reasons'][0]}")
+    for finding in result["findings"] or ():
+        say(f"{finding['severity']}: {finding['sentence']}")

@@ -152,6 +152,8 @@ def test_a_walk_forward_tells_what_is_left(stored: Database, invoke: Invoke) -> 
         assert one["train"][1] < one["test"][0]
     assert Path(result["picture"]).read_bytes().startswith(b"\x89PNG")
     assert len(sweeps.read_points(stored, result["sweep_id"], fold=4)) == 12
+    assert result["trials"] >= 12 and f"{result['metrics']['trade_count']:.0f} trades" in " ".join(result["verdict"]["reasons"])
+    assert result["verdict"]["answer"] != "has an edge" and all(one["sentence"] for one in result["findings"])
     again = invoke(*arguments, "--jobs", "2", CRYPTAI_DATABASE_URL=stored.url).object
     assert (again["points"], again["points_resumed"]) == (60, 60)
     assert {**again, "points_resumed": 0} == result
@@ -173,6 +175,7 @@ def test_the_words_for_a_person(stored: Database, invoke: Invoke) -> None:
     assert told.code == 0 and "stop_loss" in told.out and "deflated Sharpe ratio" in told.err and "map: " in told.err
     walked = invoke("walkforward", "BTC-USDT", *GRID, "--train", "60d", "--test", "20d", CRYPTAI_DATABASE_URL=stored.url)
     assert walked.code == 0 and "2021-03-02T00:00:00Z" in walked.out and "walk-forward efficiency" in walked.err
+    assert "verdict out of sample: " in walked.err
 
 
 @pytest.mark.parametrize(
