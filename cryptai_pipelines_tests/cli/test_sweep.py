@@ -135,6 +135,34 @@ def test_no_worker_outlives_a_sweep_that_is_killed(stored: Database, home: Path)
     )
 
 
+LEAKING = """
+import pandas as pd
+
+from cryptai_pipelines.strategy import as_strategy
+
+
+@as_strategy()
+def knows_tomorrow(inputs, parameters):
+    close = inputs.bars["close"]
+    return pd.DataFrame({"side": (close.shift(-1) > close).astype("int8")})
+"""
+
+
+def test_a_strategy_that_knows_the_future_has_no_edge(stored: Database, invoke: Invoke, tmp_path: Path) -> None:
+    file = tmp_path / "knows.py"
+    file.write_text(LEAKING)
+    engine = ("time_stop_bars=1", "fee_rate=0.0001", "slippage_bps=0")
+    chosen = ("BTC-USDT", "--strategy", str(file), *(word for one in engine for word in ("--set", one)))
+    told = invoke("backtest", *chosen, "--json", CRYPTAI_DATABASE_URL=stored.url)
+    assert told.code == 0, told.err
+    result = told.object
+    assert result["verdict"]["answer"] == "no edge shown" and result["verdict"]["better_than_market"] > 0.99
+    assert "sharpe_too_good" in {one["code"] for one in result["findings"] if one["severity"] == "error"}
+    assert any(reason.startswith("sharpe_too_good: ") for reason in result["verdict"]["reasons"])
+    page = Path(result["report"]).read_text()
+    assert "Verdict: no edge shown" in page and "Verdict: has an edge" not in page
+
+
 def written(database: Database, points: int) -> int:
     statement = "SELECT count(*) FROM sweep_points AS p JOIN sweeps AS s ON s.id = p.sweep_id WHERE s.points = %s"
     return database.rows(statement, (points,))[0][0]
