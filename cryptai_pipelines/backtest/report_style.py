@@ -4,7 +4,7 @@ STYLE = """
 :root{color-scheme:light;--ink:#24292f;--soft:#57606a;--line:#d8dde3;--accent:#1f5fa8}
 *{box-sizing:border-box}
 body{margin:0;background:#f6f7f9;color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",sans-serif}
-main{max-width:1100px;margin:0 auto;padding:24px 16px 64px}
+main{max-width:1240px;margin:0 auto;padding:24px 16px 64px}
 h1{font-size:1.6rem;margin:0}h2{font-size:1.05rem;margin:0 0 12px}
 header p{margin:4px 0 16px;color:var(--soft)}
 header .mark{display:inline-block;padding:4px 12px;border-radius:4px;background:#fff3cd;color:#664d03;font-weight:600}
