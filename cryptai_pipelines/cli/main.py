@@ -94,7 +94,7 @@ def run() -> NoReturn:
     """Run the command line. Exit code 0: done; 1: failed, explained in one line; 2: bad usage, explained in one line; 128 and
     the number of a signal: interrupted. With --json a failure is an object with `error` on stdout as well."""
     note_interrupts()
-    with stdout_for_json() if _wants_json() else nullcontext():
+    with stdout_for_json() if _wants_json() and "--help" not in sys.argv else nullcontext():
         _run()
 
 
