@@ -29,10 +29,11 @@ from cryptai_pipelines.orchestration.chain.finer_bars import finer_readers, fine
 from cryptai_pipelines.orchestration.chain.market_rules import market_rules
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress
 from cryptai_pipelines.orchestration.chain.portfolio_inputs import SeriesInputs, gates_together, read_together
+from cryptai_pipelines.orchestration.chain.publish import fees_of_config
 from cryptai_pipelines.orchestration.chain.trial_parameters import chosen_trial, own_parameters
 from cryptai_pipelines.orchestration.chain.walk import one_line
-from cryptai_pipelines.orchestration.portfolio_assessment import Evidence, assess_portfolio, read_faults
-from cryptai_pipelines.orchestration.portfolio_page import fees_of_portfolio, publish_portfolio, rules_of_portfolio
+from cryptai_pipelines.orchestration.portfolio_assessment import Evidence, assess_portfolio, read_faults_together
+from cryptai_pipelines.orchestration.portfolio_page import publish_portfolio, rules_of_portfolio
 from cryptai_pipelines.orchestration.universe import chosen_at
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import portfolios, symbols
@@ -122,7 +123,7 @@ def run_portfolio(
     with database.transaction() as cursor:
         identity = portfolios.save_portfolio(cursor, header, simulated.trades, simulated.days)
         spans = {one: Interval(start, header.last_ts + one.timeframe.ms) for one, start in first_bars.items()}
-        filled, gaps = read_faults(cursor, spans)
+        filled, gaps = read_faults_together(cursor, spans)
         evidence = Evidence(
             header.timeframe,
             gates_together(inputs),
@@ -186,7 +187,7 @@ def stored_result(database: Database, venue: str, identity: int, header: portfol
         "trades_sha256": header.trades_sha256,
         "as_of": None if known_at is None else format_moment(int(known_at)),
         "config": dict(header.config),
-        "fees": fees_of_portfolio(venue, header),
+        "fees": fees_of_config(venue, header.config),
         "market_rules": rules_of_portfolio(header),
         "metrics": dict(header.metrics),
         "verdict": verdict,

@@ -11,9 +11,9 @@ from cryptai_pipelines.backtest.daily import settled_days
 from cryptai_pipelines.backtest.portfolio_days import daily_metrics
 from cryptai_pipelines.backtest.portfolio_report import PortfolioReport, write_portfolio_report
 from cryptai_pipelines.backtest.symbol_shares import equal_weight
-from cryptai_pipelines.backtest.venue_fees import told_fees
 from cryptai_pipelines.market.clock import format_moment
 from cryptai_pipelines.orchestration.chain.assessment import Assessment
+from cryptai_pipelines.orchestration.chain.publish import fees_of_config, numbers
 from cryptai_pipelines.orchestration.universe import gone_symbols
 from cryptai_pipelines.settings import Settings
 from cryptai_pipelines.storage import quality_log, symbols
@@ -42,19 +42,13 @@ def publish_portfolio(
         prices=equal_weight(simulated.closes),
         equity=settled_days(days["total_value"], header.metrics),
         trades=simulated.trades.drop(columns="is_open"),
-        metrics={name: np.nan if value is None else float(value) for name, value in header.metrics.items()},
+        metrics=numbers(header.metrics),
         optimistic=daily_metrics(result.optimistic, capital, header.timeframe.values_per_year),
         parameters=portfolio.trial.engine,
         quality=_quality(database, settings.exchange, header, portfolio),
         provenance=_provenance(settings.exchange, header),
         simulated=any(symbols.is_simulated(database, settings.exchange, symbol) for symbol in simulated.closes),
-        benchmark=assessment.benchmark,
-        full=assessment.full,
-        verdict=assessment.verdict,
-        intervals=assessment.intervals,
-        outcomes=assessment.outcomes,
-        findings=assessment.findings,
-        gates=assessment.gates,
+        **vars(assessment),
         exposure=days[["gross_exposure", "net_exposure"]].set_axis(["gross", "net"], axis=1),
         profits=simulated.profits,
         by_symbol=simulated.by_symbol,
@@ -64,12 +58,6 @@ def publish_portfolio(
     path = settings.home.resolve() / "reports" / f"portfolio_{header.timeframe.code}_{header.strategy}_{identity}.html"
     write_portfolio_report(report, path)
     return path
-
-
-def fees_of_portfolio(venue: str, header: PortfolioHeader) -> str:
-    """What was charged, and whether that is what the venue does."""
-    engine = header.config["engine"]
-    return told_fees(venue, engine["fee_rate"], engine.get("maker_fee_rate"))
 
 
 def rules_of_portfolio(header: PortfolioHeader) -> str:
@@ -99,7 +87,7 @@ def _provenance(venue: str, header: PortfolioHeader) -> dict[str, object]:
         "symbols": " ".join(header.symbols),
         "timeframe": header.timeframe.code,
         "source": venue,
-        "fees": fees_of_portfolio(venue, header),
+        "fees": fees_of_config(venue, header.config),
         "market rules": rules_of_portfolio(header),
         "run": header.run_id,
         "code version": header.code_version,

@@ -17,7 +17,7 @@ from cryptai_pipelines.orchestration.chain.market_rules import in_market
 from cryptai_pipelines.orchestration.chain.outcome import OnProgress, Progress
 from cryptai_pipelines.orchestration.chain.performance_metrics import full_metrics, value_days
 from cryptai_pipelines.orchestration.chain.publish import (
-    fees_of_result,
+    fees_of_config,
     files_of,
     funding_of_result,
     render_files,
@@ -97,7 +97,7 @@ def stored_result(database: Database, venue: str, identity: int, header: backtes
         "trades_sha256": header.trades_sha256,
         "as_of": None if known_at is None else format_moment(int(known_at)),
         "config": dict(header.config),
-        "fees": fees_of_result(venue, header),
+        "fees": fees_of_config(venue, header.config),
         "market_rules": rules_of_result(header),
         "funding": funding_of_result(header),
         "metrics": {name: _counted(name, value) for name, value in header.metrics.items()},

@@ -26,7 +26,7 @@ from cryptai_pipelines.market.timeframe import Timeframe
 from cryptai_pipelines.orchestration.chain.backtest_results import Trial
 from cryptai_pipelines.orchestration.chain.entry_volumes import traded_at_entries
 from cryptai_pipelines.storage import backtests, market_data, quality_log, signal_counts, sweeps
-from cryptai_pipelines.storage.database import Database
+from cryptai_pipelines.storage.database import Cursor, Database
 from cryptai_pipelines.strategy.gate_rates import counted_rates
 from cryptai_pipelines.strategy.protocol import Strategy
 from cryptai_pipelines.strategy.signals import is_of_file
@@ -44,7 +44,7 @@ class GateEvidence:
 @dataclass(frozen=True)
 class Assessment:
     """`full`: of `metrics.full_metrics` over days, `with_engine`. `benchmark`: closes of the market on the days of the result.
-    The others are what `backtest.report` shows under these names."""
+    The others are what `backtest.report` shows; all fields are called as those of a report are."""
 
     full: Mapping[str, float]
     benchmark: pd.Series
@@ -92,41 +92,48 @@ def assess(
     equity = settled_days(backtests.read_daily(database, identity)["total_value"], header.metrics)
     trades = backtests.read_trades(database, identity).reset_index(drop=True)
     trades = trades.assign(entry_volume=traded_at_entries(database, identity, header, trades))
-    # A position that is open counts as the engine settled it, so that all that is told of a result is of the same trades.
-    closed = trades.drop(columns="is_open")
-    capital, yearly = float(header.config["engine"]["initial_capital"]), header.series.timeframe.values_per_year
     benchmark = prices.reindex(equity.index)
-    sharpes = sweeps.trial_sharpes(database, header.strategy, header.series)
-    returns = period_returns(equity.to_numpy(), capital)
-    market = np.concatenate(([0.0], period_returns(benchmark.to_numpy()[1:], float(benchmark.iloc[0]))))
-    filled, gaps = _faults(database, header)
+    within = Interval(header.first_ts or 0, (header.last_ts or 0) + header.series.timeframe.ms)
+    with database.transaction() as cursor:
+        filled, gaps = read_faults(cursor, header.series, within)
     inputs = ReviewInputs(
         equity,
-        closed,
-        capital,
-        yearly,
+        # A position that is open counts as the engine settled it, so that all that is told of a result is of the same trades.
+        trades.drop(columns="is_open"),
+        float(header.config["engine"]["initial_capital"]),
+        header.series.timeframe.values_per_year,
         benchmark=benchmark,
         optimistic_return=header.metrics.get("optimistic_total_return"),
         gates=gates.counts,
         filled=filled,
         gaps=gaps,
         risk_reward=gates.risk_rewards,
-        trial_sharpes=sharpes,
+        trial_sharpes=sweeps.trial_sharpes(database, header.strategy, header.series),
         of_engine=header.metrics,
     )
+    rules = SimpleNamespace(**header.config["rules"])
+    return conclude(inputs, _exposure(trades, benchmark, equity), rules, of_file=is_of_file(header.strategy))
+
+
+def conclude(inputs: ReviewInputs, exposure: pd.DataFrame, rules: Any, *, of_file: bool) -> Assessment:
+    """What follows from a result. inputs: with benchmark, gates and the engine's metrics. exposure: gross and net, at the times
+    of its equity. rules: the strategy's parameters. of_file: is the strategy a person's file?"""
+    equity, trades, capital, yearly = inputs.equity, inputs.trades, inputs.initial_capital, inputs.periods_per_year
+    benchmark, sharpes = inputs.benchmark, inputs.trial_sharpes
+    returns = period_returns(equity.to_numpy(), capital)
+    market = np.concatenate(([0.0], period_returns(benchmark.to_numpy()[1:], float(benchmark.iloc[0]))))
     findings = review(inputs)
-    verdict = judge(returns, len(closed), trial_sharpes=sharpes, market=market)
-    held = _exposure(trades, benchmark, equity)
-    full = full_metrics(equity, closed, benchmark, capital, yearly, held, trial_sharpes=sharpes)
-    pnl = closed["pnl"].to_numpy(dtype="float64")
+    verdict = judge(returns, len(trades), trial_sharpes=sharpes, market=market)
+    full = full_metrics(equity, trades, benchmark, capital, yearly, exposure, trial_sharpes=sharpes)
+    pnl = trades["pnl"].to_numpy(dtype="float64")
     return Assessment(
-        with_engine(full, header.metrics),
+        with_engine(full, inputs.of_engine),
         benchmark,
-        beside_review(verdict, findings, of_file=is_of_file(header.strategy)),
+        beside_review(verdict, findings, of_file=of_file),
         result_intervals(returns, pnl, yearly),
         trade_outcomes(pnl, capital),
         findings,
-        counted_rates(gates.counts, SimpleNamespace(**header.config["rules"])),
+        counted_rates(inputs.gates, rules),
     )
 
 
@@ -136,10 +143,8 @@ def _exposure(trades: pd.DataFrame, prices: pd.Series, equity: pd.Series) -> pd.
     return exposure_at_closes(trades, ends, equity.to_numpy())
 
 
-def _faults(database: Database, header: backtests.BacktestHeader) -> tuple[pd.DatetimeIndex, list[Interval]]:
-    """Filled bars and gaps of the simulated part of the series, as they are stored now."""
-    within = Interval(header.first_ts or 0, (header.last_ts or 0) + header.series.timeframe.ms)
-    with database.transaction() as cursor:
-        filled = market_data.read_filled_opens(cursor, header.series, within)
-        gaps = quality_log.read_findings(cursor, header.series, "gap", within)
+def read_faults(cursor: Cursor, series: Series, within: Interval) -> tuple[pd.DatetimeIndex, list[Interval]]:
+    """Filled bars and gaps of a part of a series, as they are stored now."""
+    filled = market_data.read_filled_opens(cursor, series, within)
+    gaps = quality_log.read_findings(cursor, series, "gap", within)
     return ts_index(filled), [gap.period for gap in gaps]

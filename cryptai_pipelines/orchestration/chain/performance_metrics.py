@@ -66,8 +66,7 @@ def bring_up_to_date(
     shown, _, _ = before.partition(_AND)
     if stale is not None:
         on_progress(Progress(ASSET, series, 0, 1, 0))
-        stale = replace(stale, start_ms=stale.source.first_ts) if stale.anew else stale
-        written, shown = _value(database, lease, trial, engine, stale)
+        written, shown = _value(database, lease, trial, found, engine, stale)
     now = shown + _AND + _judged_by(database, trial, series)
     published = now != before or not files.exist
     if stale is not None or published:
@@ -77,10 +76,17 @@ def bring_up_to_date(
     return _outcome(database, series, trial, files, written, published)
 
 
-def _value(database: Database, lease: SeriesLease, trial: Trial, engine: EngineState, stale: Stale) -> tuple[Change, bytes]:
-    """Renew the days from `stale.start_ms` on and the metrics; what was written and what a report now shows (`_shown`)."""
-    series = lease.series
-    identity, header = backtests.read_backtest(database, trial.strategy.name, series, trial.config)
+def _value(
+    database: Database,
+    lease: SeriesLease,
+    trial: Trial,
+    found: tuple[int, backtests.BacktestHeader],
+    engine: EngineState,
+    stale: Stale,
+) -> tuple[Change, bytes]:
+    """Renew the days of the stored result `found` from `stale.start_ms` on and its metrics; what was written and what a report
+    now shows (`_shown`)."""
+    series, (identity, header) = lease.series, found
     trades, stored = backtests.read_trades(database, identity), backtests.read_daily(database, identity)
     within = Interval(stale.start_ms, stale.end_ms)
     days = value_days(stored_closes(database, series), series.timeframe, trial, trades, stored, within)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +73,7 @@ def render_files(
     known = header.config.get("known_at")
     title = f"{series} {header.strategy}" + ("" if known is None else f", bars as known at {format_moment(int(known))}")
     simulated = bool(symbols.is_simulated(database, venue, series.symbol))
-    metrics = {name: np.nan if value is None else float(value) for name, value in header.metrics.items()}
+    metrics = numbers(header.metrics)
     report = Report(
         title=title,
         prices=prices,
@@ -83,22 +85,21 @@ def render_files(
         quality=_quality(database, series),
         provenance=_provenance(series, venue, header),
         simulated=simulated,
-        benchmark=assessment.benchmark,
-        full=assessment.full,
-        verdict=assessment.verdict,
-        intervals=assessment.intervals,
-        outcomes=assessment.outcomes,
-        findings=assessment.findings,
-        gates=assessment.gates,
+        **vars(assessment),
         refused=refused_entries(settled.refused[0]),
     )
     picture = equity_png(daily["total_value"], settled.parameters.initial_capital, title, simulated=simulated)
     return Rendered(report_bytes(report), picture)
 
 
-def fees_of_result(venue: str, header: BacktestHeader) -> str:
-    """What was charged, and whether that is what the venue does."""
-    engine = header.config["engine"]
+def numbers(stored: Mapping[str, float | int | None]) -> dict[str, float]:
+    """Stored metrics as a report takes them: NaN for none."""
+    return {name: np.nan if value is None else float(value) for name, value in stored.items()}
+
+
+def fees_of_config(venue: str, config: Mapping[str, Any]) -> str:
+    """What was charged by a result of this configuration, and whether that is what the venue does."""
+    engine = config["engine"]
     return told_fees(venue, engine["fee_rate"], engine.get("maker_fee_rate"))
 
 
@@ -138,7 +139,7 @@ def _provenance(series: Series, venue: str, header: BacktestHeader) -> dict[str,
     return {
         "series": str(series),
         "source": venue,
-        "fees": fees_of_result(venue, header),
+        "fees": fees_of_config(venue, header.config),
         "market rules": rules_of_result(header),
         **({"funding": funding_of_result(header)} if "funding" in header.config else {}),
         "run": header.run_id,
