@@ -115,7 +115,7 @@ def _sound(strategy: Strategy, origin: str, taken: Mapping[str, Strategy]) -> St
         indicator_columns(strategy, parameters)
     except BadArgument as error:
         raise BadArgument(f"strategy {name!r} of {origin}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # code that is not ours may raise anything, and is told by its name
         raise BadArgument(f"strategy {name!r} of {origin} cannot be asked for its indicators: {_told(error)}") from error
     return strategy
 

@@ -3,7 +3,6 @@ come and become others."""
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +39,7 @@ from cryptai_pipelines.strategy.protocol import Inputs, Strategy
 from cryptai_pipelines_tests.databases import fresh_database
 from cryptai_pipelines_tests.orchestration.conftest import settings_for
 from cryptai_pipelines_tests.orchestration.stored_bars import slots, store
+from cryptai_pipelines_tests.orchestration.test_backtest_as_known import now_ms
 from cryptai_pipelines_tests.quality.samples import good_rows
 
 HOUR, BARS = Timeframe.H1.ms, 120
@@ -377,12 +377,6 @@ def test_finer_bars_as_known_are_read_at_once_and_are_those_of_the_whole(databas
         assert len(expected) > 90 and len(asked) == 3
         assert reader(chosen[:0]).empty
     assert finer_readers(database, H1, finer_revisions(database, H1), 1_000) == {}
-
-
-def now_ms() -> int:
-    """A moment that no other one is given for."""
-    time.sleep(0.002)
-    return time.time_ns() // 1_000_000
 
 
 def test_metrics_of_the_days_keep_the_counts(database, tmp_path: Path) -> None:
